@@ -1,0 +1,26 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace moebius {
+
+/// "1, 2, 3" of {"1", "2", "3"}.
+[[nodiscard]] std::string join(std::span<const std::string> parts, std::string_view separator = ", ");
+
+/// Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours.
+[[nodiscard]] int edit_distance(std::string_view a, std::string_view b);
+
+/// The candidate nearest to `word` by edit distance, or "" where none is near enough to be meant
+/// (more than a third of the word's letters, at least 1, away).
+[[nodiscard]] std::string nearest_spelling(std::string_view word, std::span<const std::string> candidates);
+
+/// "1.5 GiB", "12 KiB", "7 B": binary units, at most one decimal.
+[[nodiscard]] std::string bytes_text(std::int64_t bytes);
+
+/// "1h02m", "3m07s", "4.2s": for people, not for machines.
+[[nodiscard]] std::string seconds_text(double seconds);
+
+}  // namespace moebius

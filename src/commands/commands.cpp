@@ -1,0 +1,7 @@
+#include "commands/commands.h"
+
+namespace moebius::commands {
+
+int run(int, char**) { return 2; }
+
+}  // namespace moebius::commands

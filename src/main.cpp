@@ -1,0 +1,3 @@
+#include "commands/commands.h"
+
+int main(int argc, char** argv) { return moebius::commands::run(argc, argv); }

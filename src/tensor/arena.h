@@ -1,0 +1,85 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/math.h"
+#include "tensor/view.h"
+
+namespace moebius {
+
+/// How bytes are had in a space; the device's is defined beside the device twins.
+template <Space S>
+struct Memory {
+  static void* allocate(std::size_t bytes);  // 64-byte aligned (device: 256); throws std::bad_alloc
+  static void release(void* memory) noexcept;
+};
+
+/// Memory for one purpose (weights, gradients, optimizer, activations, workspace), handed out as a stack:
+/// `make` allocates on top, `release(mark)` takes back everything made since `mark()`. Views stay valid until
+/// then. Chunks are kept, so a step that repeats allocates nothing from the system. Contents are undefined.
+template <Space S>
+class Arena {
+ public:
+  struct Mark {
+    std::size_t chunk = 0;
+    std::int64_t used = 0;
+  };
+
+  explicit Arena(std::string purpose, std::int64_t chunk_bytes = std::int64_t{1} << 22)
+      : purpose_(std::move(purpose)), chunk_bytes_(chunk_bytes) {}
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  ~Arena();
+
+  template <class T, std::size_t Rank>
+  [[nodiscard]] View<T, int(Rank), S> make(std::array<std::int64_t, Rank> shape) {
+    View<T, int(Rank), S> view(nullptr, shape);
+    view.data = static_cast<T*>(take(view.size() * std::int64_t(sizeof(T))));
+    return view;
+  }
+  template <class T>
+  [[nodiscard]] View<T, 1, S> make(std::int64_t count) {
+    return make<T>(std::array<std::int64_t, 1>{count});
+  }
+  template <class T>
+  [[nodiscard]] View<T, 2, S> make(std::int64_t rows, std::int64_t columns) {
+    return make<T>(std::array<std::int64_t, 2>{rows, columns});
+  }
+
+  [[nodiscard]] Mark mark() const;
+  void release(Mark mark);
+  [[nodiscard]] const std::string& purpose() const { return purpose_; }
+  [[nodiscard]] std::int64_t used_bytes() const { return used_; }
+  [[nodiscard]] std::int64_t peak_bytes() const { return peak_; }
+
+ private:
+  struct Chunk {
+    std::byte* data;
+    std::int64_t size, used;
+  };
+  void* take(std::int64_t bytes);
+
+  std::string purpose_;
+  std::int64_t chunk_bytes_;
+  std::vector<Chunk> chunks_;
+  std::size_t current_ = 0;  // chunks before it are full, chunks after it are empty
+  std::int64_t used_ = 0, peak_ = 0;
+};
+
+/// Releases on leaving the block what was made in it.
+template <Space S>
+class ArenaScope {
+ public:
+  explicit ArenaScope(Arena<S>& arena) : arena_(arena), mark_(arena.mark()) {}
+  ArenaScope(const ArenaScope&) = delete;
+  ArenaScope& operator=(const ArenaScope&) = delete;
+  ~ArenaScope() { arena_.release(mark_); }
+
+ private:
+  Arena<S>& arena_;
+  typename Arena<S>::Mark mark_;
+};
+
+}  // namespace moebius

@@ -1,0 +1,21 @@
+#pragma once
+#include "tensor/view.h"
+
+struct CUstream_st;  // the CUDA runtime's own type, named here so that no header needs the toolkit
+
+namespace moebius {
+
+/// Where an operation runs: the last argument of every twin, so that code written over Space calls both
+/// alike. Host work is done when the call returns; device work is queued on a stream, in order.
+template <Space S>
+struct Queue;
+
+template <>
+struct Queue<Space::host> {};
+
+template <>
+struct Queue<Space::device> {
+  CUstream_st* stream = nullptr;  // a cudaStream_t
+};
+
+}  // namespace moebius
