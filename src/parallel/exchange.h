@@ -1,0 +1,92 @@
+#pragma once
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "cluster/mesh.h"
+#include "tensor/dtype.h"
+#include "tensor/queue.h"
+
+namespace moebius::parallel {
+
+using cluster::Axis;
+using cluster::Mesh;
+
+enum class Reduction : std::uint8_t { sum, max };
+
+/// Where a collective runs and what it is for. The name appears in the watchdog's report, so it says which
+/// tensor of which layer: "layers.3.attention.qkv".
+struct Call {
+  Axis axis;
+  std::string_view name;
+};
+
+/// Collectives between the ranks of an axis. One implementation a back end: `mpi` (host memory), later
+/// `nccl`. Every rank of the group must make the same calls in the same order, ranks with nothing to give
+/// included. An axis of degree 1 makes all of them copies or no-ops. Rows are split along the first dim.
+///
+/// Adjoints (what backward calls): all_gather <-> reduce_scatter, all_reduce <-> identity,
+/// all_to_all <-> all_to_all with the counts swapped, identity <-> all_reduce.
+///
+/// Sums are made in an order fixed by the group's size and the message's length: the same call gives the same
+/// bits again, and the same bits on every rank of the group.
+template <Space S>
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  [[nodiscard]] virtual const Mesh& mesh() const = 0;
+
+  /// In place, over all elements.
+  template <class T>
+  void all_reduce(Call call, View<T, 1, S> values, Reduction reduction, Queue<S> queue) {
+    if (mesh().degree(call.axis) > 1)
+      reduce(call, {values.data, values.size(), kDtypeOf<T>}, reduction, queue);
+  }
+  /// whole[degree * n] = the parts[n] of all ranks in the order of their index.
+  template <class T>
+  void all_gather(Call call, View<const T, 1, S> part, View<T, 1, S> whole, Queue<S> queue) {
+    gather(call, {part.data, part.size(), kDtypeOf<T>}, whole.data, queue);
+  }
+  /// part[n] = the sum over ranks of their whole[index * n ...]; the adjoint of all_gather.
+  template <class T>
+  void reduce_scatter(Call call, View<const T, 1, S> whole, View<T, 1, S> part, Queue<S> queue) {
+    scatter_sum(call, {whole.data, whole.size(), kDtypeOf<T>}, part.data, queue);
+  }
+  /// Sends sent_rows[i] rows of `send` to index i, in order; receives received_rows[i] rows from index i, in
+  /// order.
+  template <class T>
+  void all_to_all(Call call, View<const T, 2, S> send, std::span<const std::int64_t> sent_rows,
+                  View<T, 2, S> receive, std::span<const std::int64_t> received_rows, Queue<S> queue) {
+    swap_rows(
+        call,
+        {{send.data, send.size(), kDtypeOf<T>}, receive.data, receive.shape[1], sent_rows, received_rows},
+        queue);
+  }
+  /// Every rank tells every other rank of the axis `counts.size() / degree` numbers (host memory in both
+  /// spaces).
+  virtual void swap_counts(Call call, std::span<const std::int64_t> sent,
+                           std::span<std::int64_t> received) = 0;
+
+ protected:
+  struct Values {
+    const void* data;
+    std::int64_t count;
+    Dtype dtype;
+  };
+  struct RowSwap {
+    Values send;
+    void* receive;
+    std::int64_t columns;
+    std::span<const std::int64_t> sent_rows, received_rows;
+  };
+  virtual void reduce(Call call, Values in_place, Reduction reduction, Queue<S> queue) = 0;
+  virtual void gather(Call call, Values part, void* whole, Queue<S> queue) = 0;
+  virtual void scatter_sum(Call call, Values whole, void* part, Queue<S> queue) = 0;
+  virtual void swap_rows(Call call, const RowSwap& swap, Queue<S> queue) = 0;
+};
+
+/// The exchange of a program of one rank: copies.
+template <Space S>
+[[nodiscard]] std::unique_ptr<Exchange<S>> make_local_exchange();
+
+}  // namespace moebius::parallel
