@@ -1,0 +1,92 @@
+#pragma once
+#include "base/bf16.h"
+#include "tensor/queue.h"
+#include "tensor/view.h"
+
+/// Causal attention over packed segments with grouped queries, online softmax, memory linear in length
+/// (Dao et al. 2022, arXiv:2205.14135). Query head h reads key and value head h / (heads / kv_heads).
+///
+///   s[i,j] = scale * <q[i], k[j]>      y[i] = sum_j softmax_j(s[i,:]) v[j]      log_sum_exp[i] = log sum_j
+///   exp(s[i,j])
+///
+/// Segment n owns queries query_starts[n] .. query_starts[n+1]-1 and keys from key_starts[n]. Causal order is
+/// aligned at the end: with Q queries and K keys, query i sees keys j <= i + K - Q, so the same operation
+/// trains (Q = K) and decodes against a cache (Q < K; never Q > K). Rows of y and of the gradients that no
+/// segment owns are written as zeros.
+namespace moebius::kernels {
+
+/// Where the segments lie. All in elements of the first dim of q (queries) and of k and v (keys).
+template <Space S>
+struct Segments {
+  View<const std::int32_t, 1, S> query_starts;  // [segments + 1], rising
+  View<const std::int32_t, 1, S> key_starts;    // [segments + 1], rising; in training the same view
+  View<const std::int32_t, 1, S> key_counts;    // [segments], or empty: key_starts[n+1] - key_starts[n];
+                                                // for caches with room left at the end of each segment
+};
+
+template <class T, Space S>
+struct AttentionForward {
+  Matrix<const T, S> q;     // [query_tokens, heads * head_dim]
+  Matrix<const T, S> k, v;  // [key_tokens, kv_heads * head_dim]
+  Segments<S> segments;
+  Matrix<T, S> y;                 // [query_tokens, heads * head_dim]
+  View<float, 2, S> log_sum_exp;  // [heads, query_tokens], saved for backward; or empty
+  std::int64_t heads = 0, kv_heads = 0;
+  float scale = 1;  // 1 / sqrt(head_dim) as a rule
+};
+
+template <class T, Space S>
+struct AttentionBackward {
+  Matrix<const T, S> dy;    // [query_tokens, heads * head_dim]
+  Matrix<const T, S> q, y;  // [query_tokens, heads * head_dim]
+  Matrix<const T, S> k, v;  // [key_tokens, kv_heads * head_dim]
+  Segments<S> segments;
+  View<const float, 2, S> log_sum_exp;  // [heads, query_tokens]
+  Matrix<T, S> dq;                      // overwritten
+  Matrix<T, S> dk, dv;  // overwritten; summed over the query heads of a group, then over queries, in order
+  std::int64_t heads = 0, kv_heads = 0;
+  float scale = 1;
+};
+
+template <class T>
+void attention_forward(const AttentionForward<T, Space::host>&, Queue<Space::host> = {});
+template <class T>
+void attention_forward(const AttentionForward<T, Space::device>&, Queue<Space::device>);
+template <class T>
+void attention_backward(const AttentionBackward<T, Space::host>&, Queue<Space::host> = {});
+template <class T>
+void attention_backward(const AttentionBackward<T, Space::device>&, Queue<Space::device>);
+
+template <class Op>
+void expect_attention_shapes(const Op& op) {
+  const std::int64_t head_dim = op.heads == 0 ? 0 : op.q.columns / op.heads;
+  if (head_dim * op.heads != op.q.columns || op.kv_heads == 0 || op.heads % op.kv_heads != 0) {
+    throw ShapeError("attention: " + std::to_string(op.q.columns) + " columns of q for " +
+                     std::to_string(op.heads) + " heads, " + std::to_string(op.kv_heads) + " kv_heads");
+  }
+  expect_shape("attention.k", op.k, {op.k.rows, op.kv_heads * head_dim});
+  expect_shape("attention.v", op.v, {op.k.rows, op.kv_heads * head_dim});
+  expect_shape("attention.y", op.y, {op.q.rows, op.q.columns});
+  expect_shape("attention.key_starts", op.segments.key_starts, op.segments.query_starts.shape);
+  if (!op.segments.key_counts.empty()) {
+    expect_shape("attention.key_counts", op.segments.key_counts, {op.segments.query_starts.shape[0] - 1});
+  }
+  if (!op.log_sum_exp.empty()) expect_shape("attention.log_sum_exp", op.log_sum_exp, {op.heads, op.q.rows});
+}
+
+template <class T, Space S>
+void expect_shapes(const AttentionForward<T, S>& op) {
+  expect_attention_shapes(op);
+}
+
+template <class T, Space S>
+void expect_shapes(const AttentionBackward<T, S>& op) {
+  expect_attention_shapes(op);
+  expect_shape("attention.dy", op.dy, {op.q.rows, op.q.columns});
+  expect_shape("attention.log_sum_exp", op.log_sum_exp, {op.heads, op.q.rows});
+  expect_shape("attention.dq", op.dq, {op.q.rows, op.q.columns});
+  expect_shape("attention.dk", op.dk, {op.k.rows, op.k.columns});
+  expect_shape("attention.dv", op.dv, {op.k.rows, op.k.columns});
+}
+
+}  // namespace moebius::kernels

@@ -1,0 +1,94 @@
+#pragma once
+#include "tensor/queue.h"
+#include "tensor/view.h"
+
+/// Cross entropy over logits whose vocabulary may be split over ranks; all in fp32. A chunk of tokens goes
+/// through it in two passes over its logits:
+///
+///   1. cross_entropy_statistics       row_max, sum_exp (relative to it) and the label's logit, of this
+///   rank's columns
+///      the caller takes the maximum of row_max over ranks; cross_entropy_rescale makes sum_exp relative to
+///      it; the caller adds up sum_exp and label_logit over ranks cross_entropy_log_probability  log p(label)
+///      = label_logit - row_max - log(sum_exp)
+///   2. cross_entropy_gradient         logits become their gradient: weights[t] * (softmax - [column is the
+///   label])
+///
+/// labels[t] = -100 (any negative number): not trained; its row is not read, its log_probability is 0 and its
+/// gradient row is zero. With one rank the steps between are left out.
+namespace moebius::kernels {
+
+template <Space S>
+struct CrossEntropyStatistics {
+  View<const float, 2, S> logits;         // [tokens, local_vocab]
+  View<const std::int32_t, 1, S> labels;  // [tokens]; over the whole vocabulary
+  std::int64_t vocab_begin = 0;           // this rank's first column
+  View<float, 1, S> row_max;              // [tokens]
+  View<float, 1, S> sum_exp;              // [tokens]
+  View<float, 1, S> label_logit;          // [tokens]; 0 where the label is another rank's
+};
+
+template <Space S>
+struct CrossEntropyRescale {
+  View<const float, 1, S> local_max, row_max;  // [tokens]; before and after the maximum over ranks
+  View<float, 1, S> sum_exp;                   // [tokens]; in place
+};
+
+template <Space S>
+struct CrossEntropyLogProbability {
+  View<const std::int32_t, 1, S> labels;                  // [tokens]
+  View<const float, 1, S> row_max, sum_exp, label_logit;  // [tokens]; over the whole vocabulary
+  View<float, 1, S> log_probability;                      // [tokens]
+};
+
+template <Space S>
+struct CrossEntropyGradient {
+  View<float, 2, S> logits;               // [tokens, local_vocab]; in: logits, out: their gradient
+  View<const std::int32_t, 1, S> labels;  // [tokens]
+  View<const float, 1, S> weights;        // [tokens]; loss scale / trained tokens
+  std::int64_t vocab_begin = 0;
+  View<const float, 1, S> row_max, sum_exp;  // [tokens]; over the whole vocabulary
+};
+
+void cross_entropy_statistics(const CrossEntropyStatistics<Space::host>&, Queue<Space::host> = {});
+void cross_entropy_statistics(const CrossEntropyStatistics<Space::device>&, Queue<Space::device>);
+void cross_entropy_rescale(const CrossEntropyRescale<Space::host>&, Queue<Space::host> = {});
+void cross_entropy_rescale(const CrossEntropyRescale<Space::device>&, Queue<Space::device>);
+void cross_entropy_log_probability(const CrossEntropyLogProbability<Space::host>&, Queue<Space::host> = {});
+void cross_entropy_log_probability(const CrossEntropyLogProbability<Space::device>&, Queue<Space::device>);
+void cross_entropy_gradient(const CrossEntropyGradient<Space::host>&, Queue<Space::host> = {});
+void cross_entropy_gradient(const CrossEntropyGradient<Space::device>&, Queue<Space::device>);
+
+template <Space S>
+void expect_shapes(const CrossEntropyStatistics<S>& op) {
+  const std::int64_t tokens = op.logits.shape[0];
+  expect_shape("cross_entropy.labels", op.labels, {tokens});
+  expect_shape("cross_entropy.row_max", op.row_max, {tokens});
+  expect_shape("cross_entropy.sum_exp", op.sum_exp, {tokens});
+  expect_shape("cross_entropy.label_logit", op.label_logit, {tokens});
+}
+
+template <Space S>
+void expect_shapes(const CrossEntropyRescale<S>& op) {
+  expect_shape("cross_entropy.local_max", op.local_max, op.sum_exp.shape);
+  expect_shape("cross_entropy.row_max", op.row_max, op.sum_exp.shape);
+}
+
+template <Space S>
+void expect_shapes(const CrossEntropyLogProbability<S>& op) {
+  const std::int64_t tokens = op.log_probability.shape[0];
+  expect_shape("cross_entropy.labels", op.labels, {tokens});
+  expect_shape("cross_entropy.row_max", op.row_max, {tokens});
+  expect_shape("cross_entropy.sum_exp", op.sum_exp, {tokens});
+  expect_shape("cross_entropy.label_logit", op.label_logit, {tokens});
+}
+
+template <Space S>
+void expect_shapes(const CrossEntropyGradient<S>& op) {
+  const std::int64_t tokens = op.logits.shape[0];
+  expect_shape("cross_entropy.labels", op.labels, {tokens});
+  expect_shape("cross_entropy.weights", op.weights, {tokens});
+  expect_shape("cross_entropy.row_max", op.row_max, {tokens});
+  expect_shape("cross_entropy.sum_exp", op.sum_exp, {tokens});
+}
+
+}  // namespace moebius::kernels
