@@ -55,8 +55,7 @@ struct HubTensor {
 
 /// The Hugging Face tensors that make up a parameter. "{expert}" in a name runs over dim 0; several names run
 /// over the next dim: {"...experts.{expert}.gate_proj.weight", "...up_proj.weight"} with shape [experts, 2,
-/// width, hidden], or, without
-/// "{expert}", shape [2, width, hidden].
+/// width, hidden], or, without "{expert}", shape [2, width, hidden].
 [[nodiscard]] std::vector<HubTensor> hub_tensors(const Parameter& parameter);
 
 /// The place of a shard in the whole tensor: one range a dim.
@@ -66,16 +65,24 @@ struct Slab {
 };
 [[nodiscard]] Slab local_slab(const Parameter& parameter, const Mesh& mesh);
 
+/// A stretch of `count` elements that is contiguous both in the shard, from element `local`, and in the whole
+/// tensor (row-major), from element `whole`.
+struct Run {
+  std::int64_t local, whole, count;
+};
+/// The fewest runs that a slab consists of, in the order of the shard.
+[[nodiscard]] std::vector<Run> runs_of(const Parameter& parameter, const Slab& slab);
+
 /// True on exactly one of the ranks that hold the same shard: the one that writes it and counts it in norms.
 [[nodiscard]] bool is_owner(const Parameter& parameter, const Mesh& mesh);
 
 /// The axes whose ranks hold the same shard of the parameter and see different tokens: its gradient is summed
 /// over them. Dense: data_context, and also tensor when it is not split over tensor (with sequence
-/// parallelism each tensor rank sees its own tokens). Experts: expert_data.
+/// parallelism each tensor rank sees its own tokens). Experts: expert_data, and likewise expert_tensor.
 [[nodiscard]] std::vector<Axis> gradient_axes(const Parameter& parameter);
 
 /// Where each local shard lies in one flat buffer; the same for weights, gradients, master weights and
-/// moments.
+/// moments. Aligned rows start at multiples of 256 bytes.
 class ShardLayout {
  public:
   struct Row {
@@ -83,9 +90,9 @@ class ShardLayout {
     std::int64_t offset, size;  // elements in the flat buffer
     bool owned;
   };
-  ShardLayout(const ParameterTable& table, const Mesh& mesh);
+  ShardLayout(ParameterTable table, const Mesh& mesh);
 
-  [[nodiscard]] const ParameterTable& table() const { return *table_; }
+  [[nodiscard]] const ParameterTable& table() const { return table_; }
   [[nodiscard]] const Row& row(std::size_t index) const { return rows_[index]; }
   [[nodiscard]] std::size_t count() const { return rows_.size(); }
   [[nodiscard]] std::int64_t size() const { return size_; }  // elements of the flat buffer, gaps included
@@ -93,7 +100,7 @@ class ShardLayout {
   [[nodiscard]] std::size_t index_of(const std::string& name) const;
 
  private:
-  const ParameterTable* table_;
+  ParameterTable table_;
   std::vector<Row> rows_;
   std::int64_t size_ = 0;
 };

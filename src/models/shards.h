@@ -21,8 +21,13 @@ class Shards {
   [[nodiscard]] const ShardLayout& layout() const { return *layout_; }
 
  private:
-  const ShardLayout* layout_;
+  const ShardLayout* layout_;  // must outlive the shards
   View<T, 1, S> flat_;
 };
+
+/// Start values of a model without weights, as each row's InitialValue says: element i of a tensor is
+/// f(seed, initialisation, tensor_id(name), i), whatever the mesh. Gaps become zero.
+template <class T, Space S>
+void initialise(const Shards<T, S>& weights, std::uint64_t seed);
 
 }  // namespace moebius::models
