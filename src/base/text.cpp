@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <fmt/format.h>
+#include <utility>
 
 namespace moebius {
 
@@ -46,6 +48,32 @@ std::string bytes_text(std::int64_t bytes) {
   const bool whole = unit == 0 || std::abs(value - std::round(value)) < 0.05;
   return whole ? fmt::format("{:.0f} {}", value, kUnits[unit])
                : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+std::optional<std::int64_t> parse_bytes(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{{"", 1},
+                                                                        {"B", 1},
+                                                                        {"KB", 1e3},
+                                                                        {"MB", 1e6},
+                                                                        {"GB", 1e9},
+                                                                        {"TB", 1e12},
+                                                                        {"KiB", 0x1p10},
+                                                                        {"MiB", 0x1p20},
+                                                                        {"GiB", 0x1p30},
+                                                                        {"TiB", 0x1p40}}};
+  double number = 0;
+  const auto [rest, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  if (error != std::errc()) return std::nullopt;
+  std::string_view unit(rest, std::size_t(text.data() + text.size() - rest));
+  if (unit.starts_with(' ')) unit.remove_prefix(1);
+  for (const auto& [name, factor] : kUnits) {
+    if (name != unit) continue;
+    const double bytes = std::floor(number * factor);
+    if (!(bytes >= 1 && bytes < 0x1p63)) return std::nullopt;
+    return std::int64_t(bytes);
+  }
+  return std::nullopt;
 }
 
 std::string seconds_text(double seconds) {

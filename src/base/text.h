@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +20,10 @@ namespace moebius {
 
 /// "1.5 GiB", "12 KiB", "7 B": binary units, at most one decimal.
 [[nodiscard]] std::string bytes_text(std::int64_t bytes);
+
+/// The bytes of "5GB" (10^9), "80GiB" (2^30), "1.5 MB", "4096": a number and maybe B, KB, MB, GB, TB, KiB,
+/// MiB, GiB or TiB. Nothing for other text, for less than a byte and for what does not fit an int64.
+[[nodiscard]] std::optional<std::int64_t> parse_bytes(std::string_view text);
 
 /// "1h02m", "3m07s", "4.2s": for people, not for machines.
 [[nodiscard]] std::string seconds_text(double seconds);
