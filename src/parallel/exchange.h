@@ -2,8 +2,10 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 #include "cluster/mesh.h"
+#include "cluster/reduction.h"
 #include "tensor/dtype.h"
 #include "tensor/queue.h"
 
@@ -12,7 +14,7 @@ namespace moebius::parallel {
 using cluster::Axis;
 using cluster::Mesh;
 
-enum class Reduction : std::uint8_t { sum, max };
+using cluster::Reduction;
 
 /// Where a collective runs and what it is for. The name appears in the watchdog's report, so it says which
 /// tensor of which layer: "layers.3.attention.qkv".
@@ -21,6 +23,17 @@ struct Call {
   std::string_view name;
 };
 
+/// What went over an axis since the start: payload that this rank sent to others, and the time it spent in
+/// the calls, waiting for the others included.
+struct Traffic {
+  std::int64_t calls = 0, bytes = 0;
+  double seconds = 0;
+};
+
+/// A view of constant elements that plain views convert to: T is deduced from the other arguments.
+template <class T, int Rank, Space S>
+using Input = std::type_identity_t<View<const T, Rank, S>>;
+
 /// Collectives between the ranks of an axis. One implementation a back end: `mpi` (host memory), later
 /// `nccl`. Every rank of the group must make the same calls in the same order, ranks with nothing to give
 /// included. An axis of degree 1 makes all of them copies or no-ops. Rows are split along the first dim.
@@ -28,8 +41,8 @@ struct Call {
 /// Adjoints (what backward calls): all_gather <-> reduce_scatter, all_reduce <-> identity,
 /// all_to_all <-> all_to_all with the counts swapped, identity <-> all_reduce.
 ///
-/// Sums are made in an order fixed by the group's size and the message's length: the same call gives the same
-/// bits again, and the same bits on every rank of the group.
+/// Sums are made element by element in the order of the index: the same call gives the same bits again, on
+/// every rank of the group, however the message is cut. bf16 is summed in fp32 and rounded once.
 template <Space S>
 class Exchange {
  public:
@@ -44,18 +57,18 @@ class Exchange {
   }
   /// whole[degree * n] = the parts[n] of all ranks in the order of their index.
   template <class T>
-  void all_gather(Call call, View<const T, 1, S> part, View<T, 1, S> whole, Queue<S> queue) {
+  void all_gather(Call call, Input<T, 1, S> part, View<T, 1, S> whole, Queue<S> queue) {
     gather(call, {part.data, part.size(), kDtypeOf<T>}, whole.data, queue);
   }
   /// part[n] = the sum over ranks of their whole[index * n ...]; the adjoint of all_gather.
   template <class T>
-  void reduce_scatter(Call call, View<const T, 1, S> whole, View<T, 1, S> part, Queue<S> queue) {
+  void reduce_scatter(Call call, Input<T, 1, S> whole, View<T, 1, S> part, Queue<S> queue) {
     scatter_sum(call, {whole.data, whole.size(), kDtypeOf<T>}, part.data, queue);
   }
   /// Sends sent_rows[i] rows of `send` to index i, in order; receives received_rows[i] rows from index i, in
   /// order.
   template <class T>
-  void all_to_all(Call call, View<const T, 2, S> send, std::span<const std::int64_t> sent_rows,
+  void all_to_all(Call call, Input<T, 2, S> send, std::span<const std::int64_t> sent_rows,
                   View<T, 2, S> receive, std::span<const std::int64_t> received_rows, Queue<S> queue) {
     swap_rows(
         call,
@@ -66,6 +79,7 @@ class Exchange {
   /// spaces).
   virtual void swap_counts(Call call, std::span<const std::int64_t> sent,
                            std::span<std::int64_t> received) = 0;
+  [[nodiscard]] virtual Traffic traffic(Axis axis) const = 0;
 
  protected:
   struct Values {

@@ -1,0 +1,29 @@
+#pragma once
+/// parallel: how work is split over the axes of the mesh.
+///
+///   axis           what is split over it                    forward            backward
+///   tensor         heads, widths, vocabulary (dense)        all_gather in      reduce_scatter of dx
+///                  and, between the blocks, tokens          reduce_scatter out all_gather of dy
+///                  without sequence parallelism             all_reduce out     all_reduce of dx
+///                  weights that every rank holds whole      -                  all_reduce of dw
+///                  vocabulary in the loss                   all_reduce (max, sums)   -
+///   expert         experts                                  all_to_all twice   all_to_all twice
+///   expert_data    rows of an expert (its replicas)         -                  all_reduce of dw (experts)
+///   data           samples                                  -                  all_reduce of dw (dense)
+///   tensor_context tokens of a micro batch (router)         all_reduce of balance counts     -
+///   world          the loss and the gradient's norm         all_reduce         -
+///   context, pipeline, expert_tensor: groups exist in the mesh; nothing is split over them yet, the job
+///                  file refuses degrees above 1
+///
+/// A dense weight's gradient is summed over data_context, and over tensor too where tensor ranks hold it
+/// whole and see different tokens. An expert's gradient already holds the tokens of all ranks of its expert
+/// group (dispatch brought them), so the sum over expert_data completes it: both are sums over the whole
+/// batch, and are scaled once.
+///
+///   exchange.h           the collectives, with their adjoints; back ends: one rank, MPI
+///   sequence_parallel.h  tokens to and from the tensor axis
+///   token_exchange.h     rows to and from the experts
+#include "parallel/exchange.h"
+#include "parallel/exchange_mpi.h"
+#include "parallel/sequence_parallel.h"
+#include "parallel/token_exchange.h"
