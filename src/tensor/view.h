@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace moebius {
 
@@ -97,7 +98,7 @@ struct ShapeError : std::invalid_argument {
 /// Throws ShapeError "<name>: expected [4096], got [2048]" unless `view` has shape `expected`.
 template <class T, int Rank, Space S>
 void expect_shape(std::string_view name, const View<T, Rank, S>& view,
-                  const std::array<std::int64_t, Rank>& expected) {
+                  const std::type_identity_t<std::array<std::int64_t, Rank>>& expected) {
   if (view.shape == expected) return;
   throw ShapeError(std::string(name) + ": expected " + shape_text(expected.data(), expected.size()) +
                    ", got " + shape_text(view.shape.data(), view.shape.size()));
