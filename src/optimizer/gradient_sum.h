@@ -1,0 +1,36 @@
+#pragma once
+#include <vector>
+
+#include "models/shards.h"
+#include "parallel/exchange.h"
+
+namespace moebius::optimizer {
+
+/// Elements of a flat buffer that are summed over the ranks of an axis.
+struct SummedRange {
+  models::Axis axis;
+  Range elements;
+};
+
+/// What has to be summed over what, as few messages as the table allows: neighbouring rows with the same axis
+/// are one range, the gaps between them included; no range is longer than `longest`. In the order of the
+/// axes, then of the buffer; the same on all ranks of an axis' group.
+[[nodiscard]] std::vector<SummedRange> summed_ranges(const models::ShardLayout& layout, std::int64_t longest);
+
+/// Sums the gradients over the ranks that hold the same shards and saw other tokens
+/// (models::gradient_axes). Gaps between rows must hold finite numbers (zeros).
+template <Space S>
+class GradientSum {
+ public:
+  GradientSum(const models::ShardLayout& layout, parallel::Exchange<S>& exchange);
+  void operator()(const models::Shards<float, S>& gradients, Queue<S> queue);
+
+ private:
+  void sum_packed(std::size_t begin, std::size_t end, View<float, 1, S> flat, Queue<S> queue);
+
+  parallel::Exchange<S>* exchange_;
+  std::vector<SummedRange> ranges_;  // of axes with more than one rank
+  std::vector<float> packed_;        // short ranges side by side, so that they travel as one message
+};
+
+}  // namespace moebius::optimizer
