@@ -2,6 +2,8 @@
 
 namespace moebius::commands {
 
-int run(int, char**) { return 2; }
+int run(int, char**) {
+  return 2;
+}
 
 }  // namespace moebius::commands

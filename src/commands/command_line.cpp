@@ -1,0 +1,166 @@
+#include "commands/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <functional>
+#include <memory>
+#include <sstream>
+
+namespace moebius::commands {
+namespace {
+
+/// Collects the commands while CLI11 parses; `chosen` is what the user wrote.
+class Grammar {
+ public:
+  Grammar();
+  std::variant<Command, Reply> parse(int argc, const char* const* argv);
+
+ private:
+  template <class C>
+  CLI::App* add(const char* name, const char* description, std::shared_ptr<C>& options) {
+    options = std::make_shared<C>();
+    CLI::App* command = app_.add_subcommand(name, description);
+    command->callback([this, options] { chosen_ = *options; });
+    return command;
+  }
+  void add_job(CLI::App* command, JobArguments& job);
+  void add_mesh(CLI::App* command, InferenceMesh& mesh);
+  void add_job_commands();
+  void add_folder_commands();
+  void add_model_commands();
+  void add_generate();
+  void refuse(const char* name, const char* description);
+
+  CLI::App app_{"Trains mixture-of-experts language models as a batch job.", "moebius"};
+  std::optional<Command> chosen_;
+  std::optional<std::string> refused_;
+};
+
+Grammar::Grammar() {
+  app_.require_subcommand(1);
+  add_job_commands();
+  add_folder_commands();
+  add_model_commands();
+  add_generate();
+  refuse("plan", "bytes by purpose before anything starts");
+  refuse("netcheck", "the fabric vote and timed collectives");
+  std::shared_ptr<VersionCommand> version;
+  add("version", "what this program is and what it is built with", version);
+}
+
+void Grammar::add_job(CLI::App* command, JobArguments& job) {
+  command->add_option("JOB", job.file, "job file (TOML)")->required();
+  command->add_option("--set", job.overrides, "key.path=value, over what the file says")
+      ->allow_extra_args(false);
+}
+
+void Grammar::add_mesh(CLI::App* command, InferenceMesh& mesh) {
+  command->add_option("--tensor", mesh.tensor, "ranks that share a layer");
+  command->add_option("--expert", mesh.expert, "ranks that share the experts");
+}
+
+void Grammar::add_job_commands() {
+  std::shared_ptr<TrainCommand> train;
+  add_job(add("train", "validates, resumes and trains a job", train), train->job);
+  std::shared_ptr<CheckCommand> check;
+  add_job(add("check", "validates a job; prints every problem, or the completed job", check), check->job);
+  std::shared_ptr<RenderCommand> render;
+  CLI::App* command =
+      add("render", "what the model sees of the data: text, input_ids, labels, loss_scale", render);
+  add_job(command, render->job);
+  command->add_option("--rows", render->rows, "only the first N rows of each file")
+      ->check(CLI::PositiveNumber);
+  command->add_option("-o,--out", render->out, "file to write instead of stdout");
+}
+
+void Grammar::add_folder_commands() {
+  std::shared_ptr<ImportCommand> import;
+  CLI::App* command = add("import", "Hugging Face folder to checkpoint", import);
+  command->add_option("HF_DIR", import->folder, "Hugging Face model folder")->required();
+  command->add_option("-o,--out", import->out, "checkpoint to write")->required();
+
+  std::shared_ptr<ExportCommand> exported;
+  command = add("export", "checkpoint to Hugging Face folder", exported);
+  command->add_option("CKPT", exported->checkpoint, "checkpoint, or Hugging Face folder")->required();
+  command->add_option("-o,--out", exported->out, "folder to write")->required();
+  command->add_option("--dtype", exported->dtype, "bfloat16 or float32 (as stored)")
+      ->check(CLI::IsMember({"bfloat16", "float32"}));
+  command->add_option("--max-shard-size", exported->max_shard_size, "largest file, such as 5GB");
+  command->add_flag_callback(
+      "--check", [exported] { exported->check = ExportCommand::Check::compare_logits; },
+      "compare logits before and after");
+  command->add_flag_callback("--merge-adapter", [this] { refused_ = "export --merge-adapter"; });
+  command->add_flag_callback("--adapter-only", [this] { refused_ = "export --adapter-only"; });
+
+  std::shared_ptr<InspectCommand> inspect;
+  command = add("inspect", "what is inside a checkpoint, and is it whole", inspect);
+  command->add_option("CKPT", inspect->checkpoint, "checkpoint")->required();
+}
+
+void Grammar::add_model_commands() {
+  std::shared_ptr<ScoreCommand> score;
+  CLI::App* command = add("score", "log-probability of every token", score);
+  command->add_option("MODEL", score->model, "Hugging Face folder or checkpoint")->required();
+  command->add_option("--input", score->input, "rows {\"input_ids\": [...]}")->required();
+  command->add_option("-o,--out", score->out, "file to write instead of stdout");
+  command->add_flag_callback("--adapter{}", [this] { refused_ = "--adapter"; });
+  add_mesh(command, score->mesh);
+
+  std::shared_ptr<TokenizeCommand> tokenize;
+  command = add("tokenize", "text to token ids, or the other way", tokenize);
+  command->add_option("MODEL", tokenize->model, "folder with tokenizer.json, or checkpoint")->required();
+  command->add_option("--input", tokenize->input, "rows {\"text\": ...} or {\"ids\": [...]} (stdin)");
+  command->add_option("-o,--out", tokenize->out, "file to write instead of stdout");
+  command->add_flag_callback(
+      "--decode", [tokenize] { tokenize->direction = TokenizeCommand::Direction::decode; },
+      "token ids to text");
+}
+
+void Grammar::add_generate() {
+  std::shared_ptr<GenerateCommand> generate;
+  CLI::App* command = add("generate", "continue a prompt", generate);
+  command->add_option("MODEL", generate->model, "Hugging Face folder or checkpoint")->required();
+  auto* input = command->add_option_group("input", "what to continue");
+  input->add_option("--prompt", generate->prompt, "text");
+  input->add_option("--messages", generate->messages, "rows {\"messages\": [...]}");
+  input->add_option("--ids", generate->ids, "rows {\"input_ids\": [...]}");
+  input->require_option(1);
+  command->add_flag_callback(
+      "--json", [generate] { generate->output = GenerateCommand::Output::json; }, "rows {\"ids\", \"text\"}");
+  command->add_flag_callback(
+      "--ignore-eos", [generate] { generate->end_token = GenerateCommand::EndToken::ignored; },
+      "go on past the end token");
+  command->add_option("--max-new-tokens", generate->max_new_tokens)->check(CLI::PositiveNumber);
+  command->add_option("--temperature", generate->temperature, "0: the likeliest token")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", generate->seed, "of the draws at a temperature above 0");
+  command->add_flag_callback("--adapter{}", [this] { refused_ = "--adapter"; });
+  add_mesh(command, generate->mesh);
+}
+
+void Grammar::refuse(const char* name, const char* description) {
+  CLI::App* command = app_.add_subcommand(name, fmt::format("{} (not built yet)", description));
+  command->allow_extras();
+  command->callback([this, name] { refused_ = name; });
+}
+
+std::variant<Command, Reply> Grammar::parse(int argc, const char* const* argv) {
+  try {
+    app_.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out, err;
+    const int status = app_.exit(error, out, err);
+    if (status == 0) return Reply{out.str(), 0};
+    return Reply{err.str(), 2};
+  }
+  if (refused_) return Reply{fmt::format("moebius {}: not built yet in this version\n", *refused_), 2};
+  return *chosen_;
+}
+
+}  // namespace
+
+std::variant<Command, Reply> parse_command_line(int argc, const char* const* argv) {
+  return Grammar().parse(argc, argv);
+}
+
+}  // namespace moebius::commands

@@ -1,0 +1,77 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace moebius::commands {
+
+/// What stands on the command line, one struct a command.
+struct JobArguments {
+  std::string file;
+  std::vector<std::string> overrides;  // --set key.path=value
+};
+struct TrainCommand {
+  JobArguments job;
+};
+struct CheckCommand {
+  JobArguments job;
+};
+struct RenderCommand {
+  JobArguments job;
+  std::optional<std::int64_t> rows;
+  std::string out;  // empty: stdout
+};
+struct ImportCommand {
+  std::string folder, out;
+};
+struct ExportCommand {
+  std::string checkpoint, out;
+  std::optional<std::string> dtype;
+  std::string max_shard_size = "5GB";
+  enum class Check : std::uint8_t { no, compare_logits } check = Check::no;
+};
+/// How a model is spread over the ranks for score, generate and export --check; what is left of the ranks is
+/// data.
+struct InferenceMesh {
+  std::optional<std::int64_t> tensor, expert;
+};
+struct ScoreCommand {
+  std::string model, input, out;
+  InferenceMesh mesh;
+};
+struct GenerateCommand {
+  enum class Output : std::uint8_t { text, json };
+  enum class EndToken : std::uint8_t { stops, ignored };
+  std::string model;
+  std::string prompt, messages, ids;  // exactly one
+  Output output = Output::text;
+  EndToken end_token = EndToken::stops;
+  std::int64_t max_new_tokens = 128;
+  double temperature = 0;
+  std::int64_t seed = 42;
+  InferenceMesh mesh;
+};
+struct TokenizeCommand {
+  enum class Direction : std::uint8_t { encode, decode };
+  std::string model, input, out;
+  Direction direction = Direction::encode;
+};
+struct InspectCommand {
+  std::string checkpoint;
+};
+struct VersionCommand {};
+
+using Command = std::variant<TrainCommand, CheckCommand, RenderCommand, ImportCommand, ExportCommand,
+                             ScoreCommand, GenerateCommand, TokenizeCommand, InspectCommand, VersionCommand>;
+
+/// A text for the user and the exit code instead of a command: --help (0), or what is wrong (2).
+struct Reply {
+  std::string text;
+  int exit_code;
+};
+
+[[nodiscard]] std::variant<Command, Reply> parse_command_line(int argc, const char* const* argv);
+
+}  // namespace moebius::commands
