@@ -1,0 +1,75 @@
+#pragma once
+#include <string>
+
+#include "kernels/attention/attention.h"
+#include "layers/context.h"
+#include "layers/kv_cache.h"
+
+namespace moebius::layers {
+
+/// E: const T for weights, float for their gradients. Heads are those of this tensor rank.
+template <class E, Space S>
+struct AttentionParameters {
+  View<E, 2, S> qkv;             // [(heads + 2 kv_heads) * head_dim, hidden]; q above k above v
+  View<E, 1, S> qkv_bias;        // [(heads + 2 kv_heads) * head_dim], or empty
+  View<E, 1, S> q_norm, k_norm;  // [head_dim], or empty
+  View<E, 2, S> output;          // [hidden, heads * head_dim]
+  View<E, 1, S> output_bias;     // [hidden], or empty; added once, to this rank's tokens
+};
+
+/// Which token stands where: the same on all tensor ranks, all tokens of the micro batch.
+template <Space S>
+struct TokenPlaces {
+  View<const std::int32_t, 1, S> positions;  // [tokens]; within the token's own sequence
+  kernels::Segments<S> segments;             // sequences that attend to themselves only
+};
+
+/// Rotary tables, [positions, head_dim / 2] each.
+template <Space S>
+struct RopeTables {
+  View<const float, 2, S> cosine, sine;
+};
+
+/// Causal self-attention with grouped queries, its heads split over the tensor ranks.
+template <Platform P>
+struct Attention {
+  using T = typename P::Storage;
+  static constexpr Space S = P::kSpace;
+  using Weights = AttentionParameters<const T, S>;
+  using Gradients = AttentionParameters<float, S>;
+
+  struct Saved {
+    View<const T, 2, S> normed;      // [tokens / tensor, hidden]; the input
+    View<T, 2, S> qkv;               // [tokens, (heads + 2 kv_heads) * head_dim]; q and k before their norm
+    Matrix<T, S> qk;                 // [tokens, (heads + kv_heads) * head_dim]; as they attend
+    View<float, 2, S> head_inv_rms;  // [tokens, heads + kv_heads]; empty without norm
+    View<T, 2, S> attended;          // [tokens, heads * head_dim]
+    View<float, 2, S> log_sum_exp;   // [heads, tokens]
+  };
+
+  std::string name;  // for the exchange
+  std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  float epsilon = 1e-6f;  // of the heads' norm
+  RopeTables<S> rope;
+  Weights weights;
+
+  /// delta [tokens / tensor, hidden], overwritten.
+  void forward(View<const T, 2, S> normed, const TokenPlaces<S>& places, View<T, 2, S> delta, Saved& saved,
+               Context<P>& context) const;
+  /// dnormed [tokens / tensor, hidden], overwritten.
+  void backward(View<const T, 2, S> ddelta, const TokenPlaces<S>& places, View<T, 2, S> dnormed,
+                const Saved& saved, const Gradients& gradients, Context<P>& context) const;
+  /// Forward where the queries are new tokens of sequences in a cache: their keys and values are appended to
+  /// it first. Keeps nothing.
+  void decode(View<const T, 2, S> normed, const CachedPlaces<S>& places, const KvCacheLayer<P>& cache,
+              View<T, 2, S> delta, Context<P>& context) const;
+
+ private:
+  [[nodiscard]] std::int64_t qk_columns() const { return (heads + kv_heads) * head_dim; }
+  [[nodiscard]] std::int64_t qkv_columns() const { return (heads + 2 * kv_heads) * head_dim; }
+  void project(View<const T, 2, S> normed, View<const std::int32_t, 1, S> positions, Saved& saved,
+               Context<P>& context) const;
+  void project_out(View<const T, 2, S> attended, View<T, 2, S> delta, Context<P>& context) const;
+};
+
+}  // namespace moebius::layers

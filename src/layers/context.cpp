@@ -1,0 +1,39 @@
+#include "layers/context.h"
+
+#include "parallel/sequence_parallel.h"
+
+namespace moebius::layers {
+
+template <Platform P>
+View<const typename P::Storage, 2, P::kSpace> gather_tokens(
+    std::string_view name, View<const typename P::Storage, 2, P::kSpace> part, Context<P>& context) {
+  const std::int64_t degree = context.degree(Axis::tensor);
+  if (degree == 1) return part;
+  const auto whole =
+      context.workspace.template make<typename P::Storage>(part.shape[0] * degree, part.shape[1]);
+  parallel::gather_tokens(context.exchange, name, part, whole, context.queue);
+  return whole;
+}
+
+template <Platform P>
+View<typename P::Storage, 2, P::kSpace> partial_sums(View<typename P::Storage, 2, P::kSpace> part,
+                                                     Context<P>& context) {
+  const std::int64_t degree = context.degree(Axis::tensor);
+  if (degree == 1) return part;
+  return context.workspace.template make<typename P::Storage>(part.shape[0] * degree, part.shape[1]);
+}
+
+template <Platform P>
+void sum_to_parts(std::string_view name, View<const typename P::Storage, 2, P::kSpace> whole,
+                  View<typename P::Storage, 2, P::kSpace> part, Context<P>& context) {
+  if (context.degree(Axis::tensor) == 1) return;
+  parallel::scatter_sum_tokens(context.exchange, name, whole, part, context.queue);
+}
+
+template View<const float, 2, Space::host> gather_tokens(std::string_view, View<const float, 2, Space::host>,
+                                                         Context<HostFp32>&);
+template View<float, 2, Space::host> partial_sums(View<float, 2, Space::host>, Context<HostFp32>&);
+template void sum_to_parts(std::string_view, View<const float, 2, Space::host>, View<float, 2, Space::host>,
+                           Context<HostFp32>&);
+
+}  // namespace moebius::layers

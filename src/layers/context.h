@@ -1,0 +1,43 @@
+#pragma once
+#include <string_view>
+
+#include "parallel/exchange.h"
+#include "tensor/arena.h"
+#include "tensor/platform.h"
+
+namespace moebius::layers {
+
+using cluster::Axis;
+
+/// What every layer works with: the other ranks, memory, and where the work is queued.
+template <Platform P>
+struct Context {
+  parallel::Exchange<P::kSpace>& exchange;
+  Arena<P::kSpace>& activations;  // what Saved structs view: valid until the caller releases it
+  Arena<P::kSpace>& workspace;    // gone when the function that made it returns
+  Queue<P::kSpace> queue;
+
+  [[nodiscard]] std::int64_t degree(Axis axis) const { return exchange.mesh().degree(axis); }
+};
+
+/// Sequence parallelism: between blocks a tensor rank holds [tokens / tensor, width], its part of the tokens
+/// in order; inside attention and dense blocks all tokens and its part of the heads or of the width.
+///
+/// The parts of all tensor ranks put together, in the workspace; without a tensor axis the part itself.
+template <Platform P>
+[[nodiscard]] View<const typename P::Storage, 2, P::kSpace> gather_tokens(
+    std::string_view name, View<const typename P::Storage, 2, P::kSpace> part, Context<P>& context);
+
+/// Where a block writes its share of a sum over the tensor ranks, [tokens, width]: in the workspace, or,
+/// where there is nothing to add, straight into `part`.
+template <Platform P>
+[[nodiscard]] View<typename P::Storage, 2, P::kSpace> partial_sums(
+    View<typename P::Storage, 2, P::kSpace> part, Context<P>& context);
+
+/// The adjoint of gather_tokens: part = this rank's tokens of the sum over the tensor ranks of `whole`, which
+/// partial_sums made.
+template <Platform P>
+void sum_to_parts(std::string_view name, View<const typename P::Storage, 2, P::kSpace> whole,
+                  View<typename P::Storage, 2, P::kSpace> part, Context<P>& context);
+
+}  // namespace moebius::layers

@@ -1,0 +1,24 @@
+#pragma once
+#include <string>
+
+#include "layers/context.h"
+
+namespace moebius::layers {
+
+/// The embedding table, its vocabulary split over the tensor ranks. Every tensor rank sees all ids; each ends
+/// with its own tokens.
+template <Platform P>
+struct Embedding {
+  using T = typename P::Storage;
+  static constexpr Space S = P::kSpace;
+
+  std::string name;           // for the exchange
+  View<const T, 2, S> table;  // [vocab / tensor, hidden]
+  std::int64_t vocab_begin = 0;
+
+  void forward(View<const std::int32_t, 1, S> ids, View<T, 2, S> stream, Context<P>& context) const;
+  void backward(View<const std::int32_t, 1, S> ids, View<const T, 2, S> dstream, View<float, 2, S> dtable,
+                Context<P>& context) const;
+};
+
+}  // namespace moebius::layers

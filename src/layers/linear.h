@@ -1,0 +1,49 @@
+#pragma once
+#include <concepts>
+
+#include "kernels/dense/gemm.h"
+#include "kernels/update/elementwise.h"
+#include "tensor/arena.h"
+
+/// The three products of a linear layer with weight w [out, in].
+namespace moebius::layers {
+
+/// y [rows, out] = x [rows, in] w^T
+template <class T, class Out, Space S>
+void linear(Matrix<const T, S> x, Matrix<const T, S> w, Matrix<Out, S> y, Queue<S> queue) {
+  kernels::gemm(kernels::Gemm<T, S, Out>{.a = x, .b = w, .c = y, .transpose_b = kernels::Transpose::yes},
+                queue);
+}
+
+enum class Into : std::uint8_t { overwrite, add };
+
+/// dx [rows, in] = dy [rows, out] w, or added to dx
+template <class T, Space S>
+void linear_input_gradient(Matrix<const T, S> dy, Matrix<const T, S> w, Matrix<T, S> dx, Into into,
+                           Queue<S> queue) {
+  kernels::gemm(kernels::Gemm<T, S>{.a = dy, .b = w, .c = dx, .beta = into == Into::add ? 1.0f : 0.0f},
+                queue);
+}
+
+/// dw [out, in] += dy^T [out, rows] x [rows, in]
+template <class T, Space S>
+void linear_weight_gradient(Matrix<const T, S> dy, Matrix<const T, S> x, Matrix<float, S> dw,
+                            Queue<S> queue) {
+  kernels::gemm(
+      kernels::Gemm<T, S, float>{.a = dy, .b = x, .c = dw, .transpose_a = kernels::Transpose::yes, .beta = 1},
+      queue);
+}
+
+/// An fp32 gradient as the storage type, for the products above: itself where that is fp32.
+template <class T, Space S>
+View<const T, 2, S> rounded(View<float, 2, S> x, Arena<S>& workspace, Queue<S> queue) {
+  if constexpr (std::same_as<T, float>) {
+    return x;
+  } else {
+    const View<T, 2, S> y = workspace.template make<T>(x.shape);
+    kernels::cast(kernels::Cast<float, T, S>{.x = x.flat(), .y = y.flat()}, queue);
+    return y;
+  }
+}
+
+}  // namespace moebius::layers

@@ -1,0 +1,63 @@
+#pragma once
+#include <string>
+
+#include "layers/context.h"
+
+namespace moebius::layers {
+
+/// The predictions that are asked for, one entry each; the same on all tensor ranks.
+template <Space S>
+struct Targets {
+  View<const std::int32_t, 1, S> rows;      // [targets]; token of the micro batch that predicts
+  View<const std::int32_t, 1, S> ids;       // [targets]; what it should predict
+  View<const std::int32_t, 1, S> entry_of;  // [tokens]; the reverse of rows: entry, or -1
+
+  [[nodiscard]] std::int64_t count() const { return rows.shape[0]; }
+};
+
+/// The output projection and cross entropy, its vocabulary split over the tensor ranks. Only rows that
+/// predict a target get logits, in chunks of at most kLogitsBytes a rank.
+template <Platform P>
+struct LmHead {
+  using T = typename P::Storage;
+  static constexpr Space S = P::kSpace;
+  static constexpr std::int64_t kLogitsBytes = std::int64_t{256} << 20;
+
+  /// What `loss` reads and writes besides its inputs. The loss is -sum weights * log_probabilities.
+  struct Loss {
+    View<const float, 1, S> weights;      // [targets]
+    View<float, 1, S> log_probabilities;  // [targets]; overwritten
+    View<T, 2, S> dhidden;                // [tokens / tensor, hidden]; overwritten
+    View<float, 2, S> dweight;            // [vocab / tensor, hidden]; accumulated
+  };
+
+  std::string name;            // for the exchange
+  View<const T, 2, S> weight;  // [vocab / tensor, hidden]
+  std::int64_t vocab_begin = 0;
+
+  /// hidden [tokens / tensor, hidden], after the final norm. log_probabilities [targets], overwritten.
+  void log_probabilities(View<const T, 2, S> hidden, const Targets<S>& targets,
+                         View<float, 1, S> log_probabilities, Context<P>& context) const;
+  void loss(View<const T, 2, S> hidden, const Targets<S>& targets, const Loss& loss,
+            Context<P>& context) const;
+  /// The logits of the given tokens over the whole vocabulary, on every tensor rank: logits [rows, vocab].
+  void logits(View<const T, 2, S> hidden, View<const std::int32_t, 1, S> rows, View<float, 2, S> logits,
+              Context<P>& context) const;
+  /// Targets in one chunk.
+  [[nodiscard]] static std::int64_t chunk_targets(std::int64_t local_vocab);
+
+ private:
+  struct Chunk {
+    View<T, 2, S> x;                         // [chunk, hidden]
+    View<const std::int32_t, 1, S> ids;      // [chunk]
+    View<float, 2, S> logits;                // [chunk, vocab / tensor]
+    View<float, 1, S> row_max;               // [chunk]
+    View<float, 1, S> sum_exp, label_logit;  // [chunk] each, one behind the other
+    View<float, 1, S> log_probability;       // [chunk]
+  };
+  [[nodiscard]] Chunk project(View<const T, 2, S> whole, const Targets<S>& targets, Range entries,
+                              Context<P>& context) const;
+  void normalise(const Chunk& chunk, Context<P>& context) const;
+};
+
+}  // namespace moebius::layers

@@ -1,0 +1,260 @@
+#include "layers/moe.h"
+
+#include <algorithm>
+
+#include "kernels/dense/swiglu.h"
+#include "kernels/moe/grouped_gemm.h"
+#include "kernels/moe/permute.h"
+#include "layers/linear.h"
+
+namespace moebius::layers {
+namespace {
+
+template <class T, Space S>
+View<T, 2, S> as_column(View<T, 1, S> values) {
+  return {values.data, {values.shape[0], 1}};
+}
+
+void counts_to_float(View<const std::int32_t, 1, Space::host> counts, View<float, 1, Space::host> values) {
+  std::copy_n(counts.data, counts.shape[0], values.data);
+}
+
+}  // namespace
+
+/// Fills in the router's part of `saved`; returns the routing weights, [tokens / tensor, top_k], in the
+/// workspace.
+template <Platform P>
+View<float, 2, P::kSpace> Moe<P>::route(Saved& saved, Context<P>& context) const {
+  const std::int64_t tokens = saved.normed.shape[0], experts = all_experts();
+  const std::int64_t first = tokens * context.exchange.mesh().index(Axis::tensor);
+  saved.valid = std::clamp<std::int64_t>(saved.real_tokens - first, 0, tokens);
+  saved.probabilities = context.activations.template make<float>(tokens, experts);
+  saved.log_sum_exp = context.activations.template make<float>(tokens);
+  saved.ids = context.activations.template make<std::int32_t>(tokens, top_k);
+  saved.statistics = context.activations.template make<float>(2 * experts + 1);
+  const View<float, 2, S> token_weights = context.workspace.template make<float>(tokens, top_k);
+  const View<std::int32_t, 1, S> counts = context.workspace.template make<std::int32_t>(experts);
+  linear<T, float, S>(saved.normed, weights.router, saved.probabilities, context.queue);
+  kernels::router_forward(
+      kernels::RouterForward<S>{.logits = saved.probabilities,
+                                .probabilities = saved.probabilities,
+                                .log_sum_exp = saved.log_sum_exp,
+                                .ids = saved.ids,
+                                .weights = token_weights,
+                                .counts = counts,
+                                .probability_sums = saved.statistics.slice(experts, experts),
+                                .square_sum = saved.statistics.slice(2 * experts, 1),
+                                .valid_tokens = saved.valid,
+                                .token_offset = first,
+                                .weight_sum = weight_sum,
+                                .routing = routing},
+      context.queue);
+  counts_to_float(counts, saved.statistics);
+  context.exchange.all_reduce({Axis::tensor_context, name}, saved.statistics, parallel::Reduction::sum,
+                              context.queue);
+  return token_weights;
+}
+
+/// Brings each row to its expert: fills in rows, row_weight, starts and what is needed to go back.
+template <Platform P>
+void Moe<P>::dispatch(View<const float, 2, S> token_weights, Saved& saved, Context<P>& context) const {
+  const std::int64_t tokens = saved.normed.shape[0], hidden = saved.normed.shape[1];
+  Arena<S>& kept = context.activations;
+  const View<std::int32_t, 1, S> starts = kept.template make<std::int32_t>(all_experts() + 1);
+  const View<std::int32_t, 1, S> assignments = context.workspace.template make<std::int32_t>(tokens * top_k);
+  saved.positions = kept.template make<std::int32_t>(tokens, top_k);
+  saved.sources = kept.template make<std::int32_t>(tokens * top_k);
+  kernels::permute_plan(kernels::PermutePlan<S>{.ids = saved.ids,
+                                                .starts = starts,
+                                                .positions = saved.positions,
+                                                .sources = saved.sources,
+                                                .assignments = assignments},
+                        context.queue);
+  const std::int64_t sent = saved.valid * top_k;
+  saved.sources = saved.sources.slice(0, sent);
+  const bool stays = context.degree(Axis::expert) == 1;
+  Arena<S>& sent_in = stays ? kept : context.workspace;
+  const View<T, 2, S> rows = sent_in.template make<T>(sent, hidden);
+  const View<float, 1, S> row_weight = sent_in.template make<float>(sent);
+  kernels::gather_rows(kernels::GatherRows<T, S>{.x = saved.normed, .index = saved.sources, .y = rows},
+                       context.queue);
+  kernels::gather_rows(kernels::GatherRows<float, S>{.x = as_column(token_weights.flat()),
+                                                     .index = assignments.slice(0, sent),
+                                                     .y = as_column(row_weight)},
+                       context.queue);
+  if (stays) {
+    saved.starts = starts, saved.rows = rows, saved.row_weight = row_weight;
+    return;
+  }
+  saved.dispatch = parallel::plan_dispatch(context.exchange, name, starts, kept);
+  saved.starts = saved.dispatch.starts;
+  saved.rows = kept.template make<T>(saved.dispatch.received(), hidden);
+  saved.row_weight = kept.template make<float>(saved.dispatch.received());
+  parallel::dispatch_rows(
+      context.exchange,
+      parallel::MoveRows<T, S>{.name = name, .dispatch = saved.dispatch, .from = rows, .to = saved.rows},
+      context.workspace, context.queue);
+  parallel::dispatch_rows(context.exchange,
+                          parallel::MoveRows<float, S>{.name = name,
+                                                       .dispatch = saved.dispatch,
+                                                       .from = as_column(row_weight),
+                                                       .to = as_column(saved.row_weight)},
+                          context.workspace, context.queue);
+}
+
+/// Rows of this rank's experts back on the ranks of their tokens, in those ranks' expert order.
+template <class T, Platform P>
+View<T, 2, P::kSpace> bring_back(View<T, 2, P::kSpace> rows, const typename Moe<P>::Saved& saved,
+                                 std::string_view name, Context<P>& context) {
+  if (context.degree(Axis::expert) == 1) return rows;
+  const View<T, 2, P::kSpace> back = context.workspace.template make<T>(saved.dispatch.sent(), rows.shape[1]);
+  parallel::combine_rows(
+      context.exchange,
+      parallel::MoveRows<T, P::kSpace>{.name = name, .dispatch = saved.dispatch, .from = rows, .to = back},
+      context.workspace, context.queue);
+  return back;
+}
+
+template <Platform P>
+void Moe<P>::forward(View<const T, 2, S> normed, std::int64_t real_tokens, View<T, 2, S> delta, Saved& saved,
+                     Context<P>& context) const {
+  const ArenaScope scope(context.workspace);
+  saved.normed = normed;
+  saved.real_tokens = real_tokens;
+  dispatch(route(saved, context), saved, context);
+  const std::int64_t rows = saved.rows.shape[0];
+  saved.gate_up = context.activations.template make<T>(rows, 2 * width());
+  saved.active = context.activations.template make<T>(rows, width());
+  kernels::grouped_gemm_forward(
+      kernels::GroupedGemmForward<T, S>{
+          .x = saved.rows, .w = weights.gate_up, .starts = saved.starts, .y = saved.gate_up},
+      context.queue);
+  kernels::swiglu_forward(
+      kernels::SwigluForward<T, S>{
+          .gate_up = saved.gate_up, .row_weight = saved.row_weight, .y = saved.active},
+      context.queue);
+  const View<T, 2, S> out = context.workspace.template make<T>(saved.rows.shape);
+  kernels::grouped_gemm_forward(
+      kernels::GroupedGemmForward<T, S>{
+          .x = saved.active, .w = weights.down, .starts = saved.starts, .y = out},
+      context.queue);
+  kernels::gather_sum(
+      kernels::GatherSum<T, S>{
+          .x = bring_back<T, P>(out, saved, name, context), .index = saved.positions, .y = delta},
+      context.queue);
+}
+
+/// dout [rows, hidden] becomes the gradient in `rows`.
+template <Platform P>
+void Moe<P>::backward_experts(View<T, 2, S> dout_to_drows, View<float, 1, S> drow_weight, const Saved& saved,
+                              const Gradients& gradients, Context<P>& context) const {
+  const ArenaScope scope(context.workspace);
+  const View<T, 2, S> dactive = context.workspace.template make<T>(saved.active.shape);
+  const View<T, 2, S> dgate_up = context.workspace.template make<T>(saved.gate_up.shape);
+  kernels::grouped_gemm_weight_gradient(
+      kernels::GroupedGemmWeightGradient<T, S>{
+          .dy = dout_to_drows, .x = saved.active, .starts = saved.starts, .dw = gradients.down},
+      context.queue);
+  kernels::grouped_gemm_input_gradient(
+      kernels::GroupedGemmInputGradient<T, S>{
+          .dy = dout_to_drows, .w = weights.down, .starts = saved.starts, .dx = dactive},
+      context.queue);
+  kernels::swiglu_backward(kernels::SwigluBackward<T, S>{.dy = dactive,
+                                                         .gate_up = saved.gate_up,
+                                                         .row_weight = saved.row_weight,
+                                                         .dgate_up = dgate_up,
+                                                         .drow_weight = drow_weight},
+                           context.queue);
+  kernels::grouped_gemm_weight_gradient(
+      kernels::GroupedGemmWeightGradient<T, S>{
+          .dy = dgate_up, .x = saved.rows, .starts = saved.starts, .dw = gradients.gate_up},
+      context.queue);
+  kernels::grouped_gemm_input_gradient(
+      kernels::GroupedGemmInputGradient<T, S>{
+          .dy = dgate_up, .w = weights.gate_up, .starts = saved.starts, .dx = dout_to_drows},
+      context.queue);
+}
+
+/// Adds what reaches `normed` through the router.
+template <Platform P>
+void Moe<P>::backward_router(View<const float, 2, S> dweights, AuxCoefficients coefficients,
+                             View<T, 2, S> dnormed, const Saved& saved, const Gradients& gradients,
+                             Context<P>& context) const {
+  const ArenaScope scope(context.workspace);
+  const std::int64_t experts = all_experts();
+  const double tokens = double(std::max<std::int64_t>(saved.real_tokens, 1));
+  const View<float, 1, S> aux_gradient = context.workspace.template make<float>(experts);
+  kernels::fill<float>(aux_gradient, 0, context.queue);
+  kernels::add(kernels::Add<float, S>{.a = aux_gradient,
+                                      .b = saved.statistics.slice(0, experts),
+                                      .y = aux_gradient,
+                                      .factor = float(coefficients.aux * double(experts) /
+                                                      (tokens * tokens * double(top_k)))},
+               context.queue);
+  const View<float, 2, S> dlogits = context.workspace.template make<float>(saved.probabilities.shape);
+  kernels::router_backward(kernels::RouterBackward<S>{.dweights = dweights,
+                                                      .probabilities = saved.probabilities,
+                                                      .log_sum_exp = saved.log_sum_exp,
+                                                      .ids = saved.ids,
+                                                      .aux_gradient = aux_gradient,
+                                                      .z_coefficient = float(coefficients.z / tokens),
+                                                      .dlogits = dlogits,
+                                                      .valid_tokens = saved.valid,
+                                                      .weight_sum = weight_sum},
+                           context.queue);
+  const View<const T, 2, S> dy = rounded<T, S>(dlogits, context.workspace, context.queue);
+  linear_weight_gradient<T, S>(dy, saved.normed, gradients.router, context.queue);
+  linear_input_gradient<T, S>(dy, weights.router, dnormed, Into::add, context.queue);
+}
+
+template <Platform P>
+void Moe<P>::backward(const OutputGradient& output, View<T, 2, S> dnormed, const Saved& saved,
+                      const Gradients& gradients, Context<P>& context) const {
+  const ArenaScope scope(context.workspace);
+  const std::int64_t tokens = saved.normed.shape[0], hidden = saved.normed.shape[1];
+  View<T, 2, S> drows = context.workspace.template make<T>(saved.sources.shape[0], hidden);
+  kernels::gather_rows(kernels::GatherRows<T, S>{.x = output.ddelta, .index = saved.sources, .y = drows},
+                       context.queue);
+  if (context.degree(Axis::expert) > 1) {
+    const View<T, 2, S> arrived = context.workspace.template make<T>(saved.rows.shape);
+    parallel::dispatch_rows(
+        context.exchange,
+        parallel::MoveRows<T, S>{.name = name, .dispatch = saved.dispatch, .from = drows, .to = arrived},
+        context.workspace, context.queue);
+    drows = arrived;
+  }
+  const View<float, 1, S> drow_weight = context.workspace.template make<float>(saved.rows.shape[0]);
+  backward_experts(drows, drow_weight, saved, gradients, context);
+
+  kernels::gather_sum(
+      kernels::GatherSum<T, S>{
+          .x = bring_back<T, P>(drows, saved, name, context), .index = saved.positions, .y = dnormed},
+      context.queue);
+  const View<float, 2, S> dweights = context.workspace.template make<float>(tokens, top_k);
+  kernels::gather_rows(
+      kernels::GatherRows<float, S>{.x = bring_back<float, P>(as_column(drow_weight), saved, name, context),
+                                    .index = saved.positions.flat(),
+                                    .y = as_column(dweights.flat())},
+      context.queue);
+  backward_router(dweights, output.coefficients, dnormed, saved, gradients, context);
+}
+
+template <Platform P>
+RouterReport report(const typename Moe<P>::Saved& saved, std::int64_t top_k) {
+  const std::int64_t experts = saved.probabilities.shape[1];
+  RouterReport report;
+  report.expert_tokens.assign(saved.statistics.data, saved.statistics.data + experts);
+  if (saved.real_tokens == 0) return report;
+  const double tokens = double(saved.real_tokens);
+  for (std::int64_t e = 0; e < experts; ++e) {
+    report.aux += double(saved.statistics(e)) * double(saved.statistics(experts + e));
+  }
+  report.aux *= double(experts) / (tokens * tokens * double(top_k));
+  report.z = double(saved.statistics(2 * experts)) / tokens;
+  return report;
+}
+
+template struct Moe<HostFp32>;
+template RouterReport report<HostFp32>(const Moe<HostFp32>::Saved&, std::int64_t);
+
+}  // namespace moebius::layers

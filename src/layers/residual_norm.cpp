@@ -1,0 +1,46 @@
+#include "layers/residual_norm.h"
+
+#include "kernels/norm/rmsnorm.h"
+
+namespace moebius::layers {
+
+template <Platform P>
+void ResidualNorm<P>::forward(const Input& input, Saved& saved, Context<P>& context) const {
+  const auto [tokens, hidden] = input.stream.shape;
+  saved.normed = context.activations.template make<T>(tokens, hidden);
+  saved.inv_rms = context.activations.template make<float>(tokens);
+  if (input.delta.data == nullptr) {
+    saved.sum = input.stream;
+    kernels::rmsnorm_forward(
+        kernels::RmsNormForward<T, S>{
+            .x = input.stream, .gain = gain, .y = saved.normed, .inv_rms = saved.inv_rms, .epsilon = epsilon},
+        context.queue);
+    return;
+  }
+  saved.sum = input.sum;
+  kernels::add_rmsnorm_forward(kernels::AddRmsNormForward<T, S>{.x = input.stream,
+                                                                .delta = input.delta,
+                                                                .gain = gain,
+                                                                .sum = input.sum,
+                                                                .y = saved.normed,
+                                                                .inv_rms = saved.inv_rms,
+                                                                .epsilon = epsilon},
+                               context.queue);
+}
+
+template <Platform P>
+void ResidualNorm<P>::backward(View<const T, 2, S> dnormed, View<T, 2, S> dstream, const Saved& saved,
+                               View<float, 1, S> dgain, Context<P>& context) const {
+  kernels::rmsnorm_backward(kernels::RmsNormBackward<T, S>{.dy = dnormed,
+                                                           .x = saved.sum,
+                                                           .gain = gain,
+                                                           .inv_rms = saved.inv_rms,
+                                                           .add = dstream,
+                                                           .dx = dstream,
+                                                           .dgain = dgain},
+                            context.queue);
+}
+
+template struct ResidualNorm<HostFp32>;
+
+}  // namespace moebius::layers

@@ -1,0 +1,34 @@
+#pragma once
+#include "layers/context.h"
+
+namespace moebius::layers {
+
+/// The way into a block: the residual stream takes in what the block before computed (`delta`) and is
+/// normalised. Works on this rank's tokens only.
+template <Platform P>
+struct ResidualNorm {
+  using T = typename P::Storage;
+  static constexpr Space S = P::kSpace;
+
+  struct Input {
+    View<const T, 2, S> stream;  // [tokens / tensor, hidden]
+    View<const T, 2, S> delta;   // the same shape, or empty: nothing to add
+    View<T, 2, S> sum;           // the stream after it; not written where delta is empty; may be `stream`
+  };
+  struct Saved {
+    View<const T, 2, S> sum;    // the stream that was normalised
+    View<T, 2, S> normed;       // [tokens / tensor, hidden]
+    View<float, 1, S> inv_rms;  // [tokens / tensor]
+  };
+
+  View<const T, 1, S> gain;  // [hidden]
+  float epsilon;
+
+  void forward(const Input& input, Saved& saved, Context<P>& context) const;
+  /// dstream, the gradient in the stream after the norm's tap, takes in what came through the norm and so
+  /// becomes the gradient in the stream before it, which is also the gradient in `delta`.
+  void backward(View<const T, 2, S> dnormed, View<T, 2, S> dstream, const Saved& saved,
+                View<float, 1, S> dgain, Context<P>& context) const;
+};
+
+}  // namespace moebius::layers
