@@ -15,7 +15,7 @@ View<T, 2, S> as_column(View<T, 1, S> values) {
   return {values.data, {values.shape[0], 1}};
 }
 
-void counts_to_float(View<const std::int32_t, 1, Space::host> counts, View<float, 1, Space::host> values) {
+void copy_counts(View<const std::int32_t, 1, Space::host> counts, View<float, 1, Space::host> values) {
   std::copy_n(counts.data, counts.shape[0], values.data);
 }
 
@@ -24,7 +24,7 @@ void counts_to_float(View<const std::int32_t, 1, Space::host> counts, View<float
 /// Fills in the router's part of `saved`; returns the routing weights, [tokens / tensor, top_k], in the
 /// workspace.
 template <Platform P>
-View<float, 2, P::kSpace> Moe<P>::route(Saved& saved, Context<P>& context) const {
+auto Moe<P>::route(Saved& saved, Context<P>& context) const -> View<float, 2, S> {
   const std::int64_t tokens = saved.normed.shape[0], experts = all_experts();
   const std::int64_t first = tokens * context.exchange.mesh().index(Axis::tensor);
   saved.valid = std::clamp<std::int64_t>(saved.real_tokens - first, 0, tokens);
@@ -49,7 +49,7 @@ View<float, 2, P::kSpace> Moe<P>::route(Saved& saved, Context<P>& context) const
                                 .weight_sum = weight_sum,
                                 .routing = routing},
       context.queue);
-  counts_to_float(counts, saved.statistics);
+  copy_counts(counts, saved.statistics);
   context.exchange.all_reduce({Axis::tensor_context, name}, saved.statistics, parallel::Reduction::sum,
                               context.queue);
   return token_weights;
