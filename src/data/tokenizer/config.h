@@ -1,0 +1,17 @@
+#pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace moebius::data {
+
+/// What moebius reads of a model folder's tokenizer_config.json.
+struct TokenizerConfig {
+  std::optional<std::string> bos_token, eos_token, pad_token;
+  bool has_chat_template = false;  // in the file, or as chat_template.jinja beside it
+
+  /// A folder without the file gives a config without tokens. Throws InputError where the file is malformed.
+  static TokenizerConfig load(const std::filesystem::path& folder);
+};
+
+}  // namespace moebius::data

@@ -1,0 +1,233 @@
+#include "data/tokenizer/pattern.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <fmt/format.h>
+#include <new>
+#include <stdexcept>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "base/error.h"
+
+namespace moebius::data {
+namespace {
+
+/// Oniguruma's \w: also the superscript digits and fractions of Latin-1, but no other such numbers.
+constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
+
+/// Walks through a pattern and writes it anew.
+class Translator {
+ public:
+  explicit Translator(std::string_view pattern) : pattern_(pattern) {}
+
+  std::string run() {
+    while (at_ < pattern_.size()) {
+      switch (pattern_[at_]) {
+        case '\\': escape(); break;
+        case '[': open_set(); break;
+        case ']': close_set(); break;
+        case '&': ampersand(); break;
+        case '}': brace(); break;
+        case '(': group(); break;
+        default: copy(1);
+      }
+    }
+    return std::move(result_);
+  }
+
+ private:
+  [[noreturn]] void refuse(std::string_view construct) const {
+    throw std::invalid_argument(
+        fmt::format("'{}' at offset {} is not built: regex engines read it differently", construct, at_));
+  }
+
+  void copy(std::size_t count) {
+    result_ += pattern_.substr(at_, count);
+    at_ += count;
+  }
+
+  void replace(std::size_t count, std::string_view by) {
+    result_ += by;
+    at_ += count;
+  }
+
+  [[nodiscard]] char peek(std::size_t ahead) const {
+    return at_ + ahead < pattern_.size() ? pattern_[at_ + ahead] : '\0';
+  }
+
+  void escape() {
+    const char letter = peek(1);
+    switch (letter) {
+      case 's': return replace(2, "\\p{White_Space}");
+      case 'S': return replace(2, "\\P{White_Space}");
+      case 'w': return replace(2, in_set_ ? kWord : fmt::format("[{}]", kWord));
+      case 'W':
+        if (in_set_) refuse("\\W in a set");
+        return replace(2, fmt::format("[^{}]", kWord));
+      case 'p':
+      case 'P': return property();
+      case 'u': return code_point();
+      // Properties, digits, and letters that are control characters or anchors in both dialects.
+      case 'd':
+      case 'D':
+      case 'n':
+      case 'r':
+      case 't':
+      case 'f':
+      case 'v':
+      case 'a':
+      case 'e':
+      case 'x':
+      case 'A':
+      case 'z':
+      case 'Z': return copy(2);
+      default:
+        const bool is_letter_or_digit = (letter | 0x20) >= 'a' && (letter | 0x20) <= 'z';
+        if (is_letter_or_digit || (letter >= '0' && letter <= '9')) refuse(fmt::format("\\{}", letter));
+        copy(2);
+    }
+  }
+
+  /// \u3040
+  void code_point() {
+    constexpr std::size_t kDigits = 4;
+    const std::string_view digits = pattern_.substr(std::min(at_ + 2, pattern_.size())).substr(0, kDigits);
+    const auto is_hex = [](char letter) { return std::isxdigit(static_cast<unsigned char>(letter)) != 0; };
+    if (digits.size() < kDigits || !std::all_of(digits.begin(), digits.end(), is_hex)) refuse("\\u");
+    replace(2 + kDigits, fmt::format("\\x{{{}}}", digits));
+  }
+
+  /// \p{L}, \p{^Lu}: categories have one or two letters; longer names are scripts, which PCRE2 would
+  /// otherwise widen to script extensions.
+  void property() {
+    const std::size_t close = pattern_.find('}', at_);
+    if (peek(2) != '{' || close == std::string_view::npos) refuse(pattern_.substr(at_, 3));
+    std::string_view name = pattern_.substr(at_ + 3, close - at_ - 3);
+    const std::string_view negation = name.substr(0, name.starts_with('^') ? 1 : 0);
+    name.remove_prefix(negation.size());
+    const std::string_view kind = name.size() > 2 ? "sc:" : "";
+    const std::string property = fmt::format("\\{}{{{}{}{}}}", peek(1), negation, kind, name);
+    replace(close + 1 - at_, property);
+  }
+
+  void open_set() {
+    if (in_set_) refuse("[ in a set");
+    in_set_ = true;
+    copy(peek(1) == '^' ? 2 : 1);
+    if (peek(0) == ']') refuse("[]");  // a literal ] here, or an empty set
+  }
+
+  void close_set() {
+    in_set_ = false;
+    copy(1);
+  }
+
+  void ampersand() {
+    if (in_set_ && peek(1) == '&') refuse("&&");
+    copy(1);
+  }
+
+  void brace() {
+    if (!in_set_ && peek(1) == '+') refuse("}+");  // possessive, or a repetition of a repetition
+    copy(1);
+  }
+
+  /// Groups, lookaround and atomic groups are alike; of the options only i is.
+  void group() {
+    const bool has_options = !in_set_ && peek(1) == '?' && std::isalpha(static_cast<unsigned char>(peek(2)));
+    if (has_options && !(peek(2) == 'i' && (peek(3) == ':' || peek(3) == ')'))) {
+      refuse(pattern_.substr(at_, 4));
+    }
+    copy(1);
+  }
+
+  std::string_view pattern_;
+  std::size_t at_ = 0;
+  bool in_set_ = false;
+  std::string result_;
+};
+
+std::string message_of(int code) {
+  std::array<PCRE2_UCHAR, 256> text{};
+  pcre2_get_error_message(code, text.data(), text.size());
+  return reinterpret_cast<const char*>(text.data());
+}
+
+PCRE2_SPTR units(std::string_view text) {
+  return reinterpret_cast<PCRE2_SPTR>(text.data());
+}
+
+}  // namespace
+
+std::string in_pcre2_dialect(std::string_view pattern) {
+  return Translator(pattern).run();
+}
+
+void Pattern::Free::operator()(pcre2_code* code) const {
+  pcre2_code_free(code);
+}
+void Pattern::MatchSpace::Free::operator()(pcre2_match_data* data) const {
+  pcre2_match_data_free(data);
+}
+
+Pattern::MatchSpace::MatchSpace() : data_(pcre2_match_data_create(1, nullptr)) {
+  if (data_ == nullptr) throw std::bad_alloc();
+}
+
+Pattern::Pattern(std::string_view pattern, Syntax syntax, const std::string& place) : place_(place) {
+  std::string text(pattern);
+  // ^ and $ are those of lines in Ruby.
+  std::uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE;
+  if (syntax == Syntax::literal) options = PCRE2_UTF | PCRE2_LITERAL;
+  try {
+    if (syntax == Syntax::regex) text = in_pcre2_dialect(pattern);
+  } catch (const std::invalid_argument& problem) {
+    throw InputError(fmt::format("{}: {} (pattern: {})", place, problem.what(), pattern));
+  }
+  const std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
+      pcre2_compile_context_create(nullptr), &pcre2_compile_context_free);
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  code_.reset(pcre2_compile(units(text), text.size(), options, &error, &offset, context.get()));
+  if (code_ == nullptr) {
+    throw InputError(fmt::format("{}: the regular expression does not compile: {} at offset {} of: {}", place,
+                                 message_of(error), offset, text));
+  }
+  std::uint32_t may_match_nothing = 0;
+  pcre2_pattern_info(code_.get(), PCRE2_INFO_MATCHEMPTY, &may_match_nothing);
+  if (may_match_nothing != 0) throw InputError(fmt::format("{}: may match the empty text: {}", place, text));
+  // Without just-in-time compilation on this processor the interpreter gives the same matches, slower.
+  compiled_to_machine_code_ = pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE) == 0;
+}
+
+int Pattern::match(std::string_view text, std::size_t from, MatchSpace& space) const {
+  if (compiled_to_machine_code_) {
+    const int count = pcre2_jit_match(code_.get(), units(text), text.size(), from, PCRE2_NO_UTF_CHECK,
+                                      space.data_.get(), nullptr);
+    if (count != PCRE2_ERROR_JIT_STACKLIMIT) return count;
+  }
+  // The interpreter backtracks on the heap; the limits are lifted as far as memory reasonably goes.
+  const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(
+      pcre2_match_context_create(nullptr), &pcre2_match_context_free);
+  constexpr std::uint32_t kHeapKib = 4u << 20;
+  pcre2_set_heap_limit(context.get(), kHeapKib);
+  pcre2_set_match_limit(context.get(), UINT32_MAX);
+  pcre2_set_depth_limit(context.get(), UINT32_MAX);
+  return pcre2_match(code_.get(), units(text), text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                     space.data_.get(), context.get());
+}
+
+std::optional<Pattern::Match> Pattern::find(std::string_view text, std::size_t from,
+                                            MatchSpace& space) const {
+  const int count = match(text, from, space);
+  if (count == PCRE2_ERROR_NOMATCH) return std::nullopt;
+  if (count < 0) throw InputError(fmt::format("{}: matching failed: {}", place_, message_of(count)));
+  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(space.data_.get());
+  return Match{.begin = bounds[0], .end = bounds[1]};
+}
+
+}  // namespace moebius::data
