@@ -1,9 +1,55 @@
 #include "commands/commands.h"
 
-namespace moebius::commands {
+#include <cstdio>
+#include <unistd.h>
 
-int run(int, char**) {
-  return 2;
+#include "commands/session.h"
+
+namespace moebius::commands {
+namespace {
+
+ExitCode dispatch(const Command& command, Session& session) {
+  struct Verbs {
+    Session& session;
+    ExitCode operator()(const TrainCommand& c) const { return train(c, session); }
+    ExitCode operator()(const CheckCommand& c) const { return check(c, session); }
+    ExitCode operator()(const RenderCommand& c) const { return render(c, session); }
+    ExitCode operator()(const ImportCommand& c) const { return import_folder(c, session); }
+    ExitCode operator()(const ExportCommand& c) const { return export_folder(c, session); }
+    ExitCode operator()(const ScoreCommand& c) const { return score(c, session); }
+    ExitCode operator()(const GenerateCommand& c) const { return generate(c, session); }
+    ExitCode operator()(const TokenizeCommand& c) const { return tokenize(c, session); }
+    ExitCode operator()(const InspectCommand& c) const { return inspect(c, session); }
+    ExitCode operator()(const VersionCommand& c) const { return version(c, session); }
+  };
+  return std::visit(Verbs{session}, command);
+}
+
+/// Which of several processes speaks before MPI has numbered them.
+bool speaks(const cluster::Environment& environment) {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const auto rank = environment.number(variable)) return *rank == 0;
+  }
+  return true;
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  const cluster::Environment environment = cluster::Environment::of(environ);
+  const std::variant<Command, Reply> parsed = parse_command_line(argc, argv);
+  if (const auto* reply = std::get_if<Reply>(&parsed)) {
+    if (speaks(environment)) std::fputs(reply->text.c_str(), reply->exit_code == 0 ? stdout : stderr);
+    return reply->exit_code;
+  }
+  try {
+    cluster::Cluster cluster(environment);
+    Session session{cluster, environment, Log(int(cluster.rank()))};
+    return int(cluster.conclude([&] { return dispatch(std::get<Command>(parsed), session); }));
+  } catch (const Error& error) {  // start-up itself failed
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return int(error.code());
+  }
 }
 
 }  // namespace moebius::commands

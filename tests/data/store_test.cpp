@@ -3,30 +3,22 @@
 
 #include "data/store/sample_store.h"
 #include "tests/support/catch.h"
+#include "tests/support/temporary_folder.h"
 
+using namespace moebius;
 using namespace moebius::data;
 
-namespace {
-
-struct Folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / "moebius_store_test";
-  Folder() { std::filesystem::create_directories(path); }
-  ~Folder() { std::filesystem::remove_all(path); }
-};
-
-}  // namespace
-
 TEST_CASE("samples written in parts come back in the order of their rows", "[data][store]") {
-  const Folder folder;
+  const test::TemporaryFolder folder;
   const Sample plain{{1, 2, 3}, {-100, 2, 3}, {}}, scaled{{4, 5}, {-100, 5}, {0, 2.5f}};
-  SampleWriter even(folder.path, 0), odd(folder.path, 1);
+  SampleWriter even(folder.path(), 0), odd(folder.path(), 1);
   even.add(0, plain.view());
   even.add(4, scaled.view());
   odd.add(1, scaled.view());
   even.finish("none");
   odd.finish("2 too long");
 
-  const SampleStore store(folder.path, 2);
+  const SampleStore store(folder.path(), 2);
   REQUIRE(store.count() == 3);
   Sample sample;
   store.read(0, sample);
@@ -41,12 +33,12 @@ TEST_CASE("samples written in parts come back in the order of their rows", "[dat
 }
 
 TEST_CASE("a part that was not finished is refused by name", "[data][store]") {
-  const Folder folder;
-  SampleWriter writer(folder.path, 0);
+  const test::TemporaryFolder folder;
+  SampleWriter writer(folder.path(), 0);
   const Sample sample{{1}, {1}, {}};
   writer.add(0, sample.view());
-  CHECK_THROWS_WITH(SampleStore(folder.path, 1), moebius::test::contains("part-0000.index"));
+  CHECK_THROWS_WITH(SampleStore(folder.path(), 1), moebius::test::contains("part-0000.index"));
   writer.finish("");
-  std::ofstream(folder.path / "part-0000.tokens", std::ios::app) << "x";
-  CHECK_THROWS_WITH(SampleStore(folder.path, 1), moebius::test::contains("not whole"));
+  std::ofstream(folder / "part-0000.tokens", std::ios::app) << "x";
+  CHECK_THROWS_WITH(SampleStore(folder.path(), 1), moebius::test::contains("not whole"));
 }

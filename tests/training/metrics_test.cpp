@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "tests/support/catch.h"
+#include "tests/support/temporary_folder.h"
 #include "training/progress.h"
 #include "training/tensorboard.h"
 
@@ -13,12 +14,6 @@ using namespace moebius;
 using namespace moebius::training;
 
 namespace {
-
-struct Folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / "moebius_metrics_test";
-  Folder() { std::filesystem::create_directories(path); }
-  ~Folder() { std::filesystem::remove_all(path); }
-};
 
 Metrics row(std::int64_t iteration, double loss) {
   Metrics metrics{iteration, {}};
@@ -35,8 +30,8 @@ TEST_CASE("metrics keep all digits and write no NaN", "[training][metrics]") {
 }
 
 TEST_CASE("a resumed run writes each iteration once", "[training][metrics]") {
-  const Folder folder;
-  const auto path = folder.path / "metrics.jsonl";
+  const test::TemporaryFolder folder;
+  const auto path = folder / "metrics.jsonl";
   {
     MetricsFile file(path, 0);
     for (int i = 1; i <= 4; ++i) file.append(row(i, i));
@@ -49,10 +44,10 @@ TEST_CASE("a resumed run writes each iteration once", "[training][metrics]") {
 }
 
 TEST_CASE("TensorBoard records carry the masked CRC-32C of their bytes", "[training][tensorboard]") {
-  const Folder folder;
-  TensorBoardFile(folder.path, 0).append(row(1, 2.5));
+  const test::TemporaryFolder folder;
+  TensorBoardFile(folder.path(), 0).append(row(1, 2.5));
   std::filesystem::path file;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.path)) file = entry.path();
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) file = entry.path();
   const std::string bytes = read_file(file, 10000);
   CHECK(bytes.find("brain.Event:2") != std::string::npos);
   CHECK(bytes.find("train/loss") != std::string::npos);

@@ -1,0 +1,45 @@
+#include "commands/session.h"
+
+#include <cstdio>
+
+#include "base/file.h"
+
+namespace moebius::commands {
+namespace {
+
+constexpr std::int64_t kLongestJobFile = std::int64_t{1} << 20;
+
+std::string read_job_file(const std::string& path) {
+  try {
+    return read_file(path, kLongestJobFile);
+  } catch (const InputError& error) {  // a job file that cannot be read is bad usage, not a bad input
+    throw UsageError(error.what());
+  }
+}
+
+}  // namespace
+
+job::Job load_job(const JobArguments& arguments, job::Purpose purpose, Session& session) {
+  auto& cluster = session.cluster;
+  std::string text = cluster.together("read the job file", [&] {
+    return cluster.rank() == 0 ? read_job_file(arguments.file) : std::string();
+  });
+  text = cluster.broadcast("job file", std::move(text));
+  return cluster.together("check the job", [&] {
+    return job::load_job({.text = text, .file = arguments.file, .overrides = arguments.overrides}, purpose);
+  });
+}
+
+void write_result(const std::string& path, const std::string& text, Session& session) {
+  const std::vector<std::string> texts = session.cluster.gather("result", text);
+  session.cluster.together("write the result", [&] {
+    if (session.cluster.rank() != 0) return;
+    std::string whole;
+    for (const std::string& part : texts) whole += part;
+    if (!path.empty()) return write_file(path, whole);
+    const bool written = std::fwrite(whole.data(), 1, whole.size(), stdout) == whole.size();
+    if (!written || std::fflush(stdout) != 0) throw ClusterError("stdout: cannot write the result");
+  });
+}
+
+}  // namespace moebius::commands

@@ -1,0 +1,61 @@
+#pragma once
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <sys/wait.h>
+#include <vector>
+
+#include "tests/support/temporary_folder.h"
+
+/// Runs the program as users run it, under mpirun, and keeps what it says.
+namespace moebius::test {
+
+inline std::string slurp(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << stream.rdbuf();
+  return bytes.str();
+}
+
+inline void spill(const std::filesystem::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+inline std::string quoted(const std::string& word) {
+  std::string text = "'";
+  for (const char letter : word) text += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
+  return text + "'";
+}
+
+struct Outcome {
+  int exit_code = 0;
+  std::string out, err;
+};
+
+/// The moebius binary with these arguments on `ranks` ranks (1: without mpirun), in `folder`.
+class Program {
+ public:
+  explicit Program(const TemporaryFolder& folder) : folder_(folder) {}
+
+  [[nodiscard]] Outcome run(int ranks, const std::vector<std::string>& arguments) const {
+    const std::string out = (folder_ / "stdout").string(), err = (folder_ / "stderr").string();
+    const std::string line =
+        command(ranks, arguments) + " >" + quoted(out) + " 2>" + quoted(err) + " </dev/null";
+    const int status = std::system(line.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out), slurp(err)};
+  }
+  [[nodiscard]] static std::string command(int ranks, const std::vector<std::string>& arguments) {
+    std::string line =
+        ranks == 1 ? "OMP_NUM_THREADS=2 " : quoted(MPI_TEST_RUN) + " " + std::to_string(ranks) + " ";
+    line += quoted(MOEBIUS_BINARY);
+    for (const std::string& argument : arguments) line += " " + quoted(argument);
+    return line;
+  }
+
+ private:
+  const TemporaryFolder& folder_;
+};
+
+}  // namespace moebius::test
