@@ -2,15 +2,18 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 /// job: what the user asked for.
 ///
-///   job.h        the values, one struct a section of the file, defaults as the design says
+///   job.h        the values, one struct a section of the file, and their defaults
+///   names.h      the words of each choice; the templates and loss scales that are built or known
 ///   schema.h     one table of all keys: name, type, bounds, words, where it is stored
 ///   parse.h      TOML text and --set -> Job, every problem at once, each with file:line:column
 ///   validate.h   rules between settings; what is not built yet is refused by name
+///   load.h       parse and validate together: a Job that is right, or one error with every problem
 ///   write.h      Job -> the completed TOML: every key with its value
 namespace moebius::job {
 
@@ -162,7 +165,7 @@ struct Job {
   /// Where each setting that was given stands: "parallel.expert" -> "job.toml:14:9" (or "--set"). Later
   /// rules, which need the model's sizes, name it in their messages.
   std::map<std::string, std::string> places;
-  /// "<place>: " of a key that was given, "<file>: " of one that was not.
+  /// The place of a key that was given, the file's name for one that was not.
   [[nodiscard]] std::string place_of(const std::string& key) const;
   std::string file;  // as given on the command line
 };
@@ -172,5 +175,11 @@ struct Problem {
   std::string place;  // "job.toml:14:9"
   std::string text;   // "parallel.expert = 6 does not divide ... (use 1, 2, 4)"
 };
+
+/// What a person reads: one line a problem, place first; the last line counts them.
+[[nodiscard]] std::string problems_text(std::span<const Problem> problems);
+
+/// Sorts by place: what the file lacks, then the file from its top, then --set in the order given.
+void sort_by_place(std::span<Problem> problems);
 
 }  // namespace moebius::job

@@ -1,0 +1,20 @@
+#include "job/load.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "job/parse.h"
+
+namespace moebius::job {
+
+Job load_job(const JobText& source, Purpose purpose) {
+  Parsed parsed = parse_job(source.text, source.file, source.overrides);
+  std::vector<Problem>& problems = parsed.problems;
+  for (Problem& problem : validate(parsed.job, purpose, parsed.unreadable))
+    problems.push_back(std::move(problem));
+  sort_by_place(problems);
+  if (!problems.empty()) throw UsageError(problems_text(problems));
+  return std::move(parsed.job);
+}
+
+}  // namespace moebius::job
