@@ -57,12 +57,19 @@ void attention_backward(const AttentionBackward<T, Space::host>&, Queue<Space::h
 template <class T>
 void attention_backward(const AttentionBackward<T, Space::device>&, Queue<Space::device>);
 
+/// What a block of a product on the host, and a tile on the device, can hold.
+inline constexpr std::int64_t kLargestHeadDim = 256;
+
 template <class Op>
 void expect_attention_shapes(const Op& op) {
   const std::int64_t head_dim = op.heads == 0 ? 0 : op.q.columns / op.heads;
   if (head_dim * op.heads != op.q.columns || op.kv_heads == 0 || op.heads % op.kv_heads != 0) {
     throw ShapeError("attention: " + std::to_string(op.q.columns) + " columns of q for " +
                      std::to_string(op.heads) + " heads, " + std::to_string(op.kv_heads) + " kv_heads");
+  }
+  if (head_dim > kLargestHeadDim) {
+    throw ShapeError("attention: head_dim " + std::to_string(head_dim) + ", built for up to " +
+                     std::to_string(kLargestHeadDim));
   }
   expect_shape("attention.k", op.k, {op.k.rows, op.kv_heads * head_dim});
   expect_shape("attention.v", op.v, {op.k.rows, op.kv_heads * head_dim});

@@ -1,0 +1,87 @@
+#include "kernels/loss/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/numeric/exp.h"
+
+namespace moebius::kernels {
+namespace {
+
+struct RowStatistics {
+  float highest, sum_exp;
+};
+
+/// Maximum and sum of exponentials in one pass over memory: each block is read again only from the L1 cache.
+RowStatistics row_statistics(const float* logits, std::int64_t columns) {
+  constexpr std::int64_t kBlock = 2048;
+  float highest = -std::numeric_limits<float>::infinity();
+  double sum = 0;
+  for (std::int64_t begin = 0; begin < columns; begin += kBlock) {
+    const std::int64_t end = std::min(columns, begin + kBlock);
+    float block_highest = highest, block_sum = 0;
+#pragma omp simd reduction(max : block_highest)
+    for (std::int64_t c = begin; c < end; ++c) block_highest = std::max(block_highest, logits[c]);
+    if (block_highest > highest) {
+      sum *= double(fast_exp(highest - block_highest));
+      highest = block_highest;
+    }
+#pragma omp simd reduction(+ : block_sum)
+    for (std::int64_t c = begin; c < end; ++c) block_sum += fast_exp(logits[c] - highest);
+    sum += block_sum;
+  }
+  return {highest, float(sum)};
+}
+
+}  // namespace
+
+void cross_entropy_statistics(const CrossEntropyStatistics<Space::host>& op, Queue<Space::host>) {
+  expect_shapes(op);
+  const auto [tokens, columns] = op.logits.shape;
+#pragma omp parallel for schedule(dynamic, 4) if (tokens * columns > 16384)
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    op.row_max(t) = op.label_logit(t) = 0;
+    op.sum_exp(t) = 1;
+    if (op.labels(t) < 0) continue;
+    const RowStatistics row = row_statistics(&op.logits(t, 0), columns);
+    op.row_max(t) = row.highest;
+    op.sum_exp(t) = row.sum_exp;
+    const std::int64_t column = op.labels(t) - op.vocab_begin;
+    if (column >= 0 && column < columns) op.label_logit(t) = op.logits(t, column);
+  }
+}
+
+void cross_entropy_rescale(const CrossEntropyRescale<Space::host>& op, Queue<Space::host>) {
+  expect_shapes(op);
+  for (std::int64_t t = 0; t < op.sum_exp.shape[0]; ++t)
+    op.sum_exp(t) *= std::exp(op.local_max(t) - op.row_max(t));
+}
+
+void cross_entropy_log_probability(const CrossEntropyLogProbability<Space::host>& op, Queue<Space::host>) {
+  expect_shapes(op);
+  for (std::int64_t t = 0; t < op.log_probability.shape[0]; ++t) {
+    op.log_probability(t) =
+        op.labels(t) < 0 ? 0 : op.label_logit(t) - op.row_max(t) - std::log(op.sum_exp(t));
+  }
+}
+
+void cross_entropy_gradient(const CrossEntropyGradient<Space::host>& op, Queue<Space::host>) {
+  expect_shapes(op);
+  const auto [tokens, columns] = op.logits.shape;
+#pragma omp parallel for schedule(dynamic, 4) if (tokens * columns > 16384)
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    float* row = &op.logits(t, 0);
+    if (op.labels(t) < 0) {
+      std::fill_n(row, columns, 0.0f);
+      continue;
+    }
+    const float factor = op.weights(t) / op.sum_exp(t), highest = op.row_max(t);
+#pragma omp simd
+    for (std::int64_t c = 0; c < columns; ++c) row[c] = fast_exp(row[c] - highest) * factor;
+    const std::int64_t column = op.labels(t) - op.vocab_begin;
+    if (column >= 0 && column < columns) row[column] -= op.weights(t);
+  }
+}
+
+}  // namespace moebius::kernels
