@@ -40,6 +40,16 @@ std::string nearest_spelling(std::string_view word, std::span<const std::string>
   return best;
 }
 
+std::string divisors_text(std::int64_t n, int most) {
+  std::vector<std::string> divisors;
+  for (std::int64_t divisor = 1; divisor <= n; ++divisor) {
+    if (n % divisor != 0) continue;
+    if (std::ssize(divisors) == most) return join(divisors) + ", ...";
+    divisors.push_back(fmt::format("{}", divisor));
+  }
+  return join(divisors);
+}
+
 std::string bytes_text(std::int64_t bytes) {
   constexpr std::array kUnits{"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
   double value = double(bytes);

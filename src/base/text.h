@@ -18,6 +18,10 @@ namespace moebius {
 /// (more than a third of the word's letters, at least 1, away).
 [[nodiscard]] std::string nearest_spelling(std::string_view word, std::span<const std::string> candidates);
 
+/// "1, 2, 4, 8, ...": the divisors of n (> 0) from the smallest, at most `most` of them: what a setting may
+/// say.
+[[nodiscard]] std::string divisors_text(std::int64_t n, int most = 8);
+
 /// "1.5 GiB", "12 KiB", "7 B": binary units, at most one decimal.
 [[nodiscard]] std::string bytes_text(std::int64_t bytes);
 

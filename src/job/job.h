@@ -13,6 +13,7 @@
 ///   schema.h     one table of all keys: name, type, bounds, words, where it is stored
 ///   parse.h      TOML text and --set -> Job, every problem at once, each with file:line:column
 ///   validate.h   rules between settings; what is not built yet is refused by name
+///   report.h     collects what rules find; used by later rules as well
 ///   load.h       parse and validate together: a Job that is right, or one error with every problem
 ///   write.h      Job -> the completed TOML: every key with its value
 namespace moebius::job {

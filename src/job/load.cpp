@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "base/error.h"
 #include "job/parse.h"
+#include "job/report.h"
 
 namespace moebius::job {
 
@@ -12,8 +12,7 @@ Job load_job(const JobText& source, Purpose purpose) {
   std::vector<Problem>& problems = parsed.problems;
   for (Problem& problem : validate(parsed.job, purpose, parsed.unreadable))
     problems.push_back(std::move(problem));
-  sort_by_place(problems);
-  if (!problems.empty()) throw UsageError(problems_text(problems));
+  throw_if_any(std::move(problems));
   return std::move(parsed.job);
 }
 

@@ -74,7 +74,6 @@ class Reader {
   void report_syntax_error(const toml::parse_error& error);
   void read_section(const std::string& section, const toml::table& table);
   void read_setting(const Key& key, const toml::node& node);
-  void read_column(const Key& key, const std::string& name, const toml::node& node);
   std::optional<Value> convert(const Key& key, const toml::node& node);
   std::optional<Value> convert_list(const Key& key, const toml::array& list);
   std::optional<Value> convert_mapping(const Key& key, const toml::table& table);
@@ -169,11 +168,15 @@ void Reader::read_override(const std::string& text) {
     report({}, unknown_key_text(path.substr(0, dot), path.substr(dot + 1)));
     return;
   }
-  if (takes_any_text(key->type) && !holder["value"].is_string()) holder.insert_or_assign("value", raw);
+  const bool takes_text = is_column || takes_any_text(key->type);
+  if (takes_text && !holder["value"].is_string()) holder.insert_or_assign("value", raw);
   const toml::node& node = *holder.get("value");
   parsed_.job.places.try_emplace(path.substr(0, dot), override_);
-  if (is_column) return read_column(*key, path.substr(columns_path.size() + 1), node);
-  read_setting(*key, node);
+  if (!is_column) return read_setting(*key, node);
+  auto columns = parsed_.job.data.columns;
+  columns[path.substr(columns_path.size() + 1)] = node.value_or(raw);
+  key->set(parsed_.job, columns);
+  parsed_.job.places[std::string(key->path)] = override_;
 }
 
 void Reader::read_setting(const Key& key, const toml::node& node) {
@@ -186,18 +189,6 @@ void Reader::read_setting(const Key& key, const toml::node& node) {
   key.set(parsed_.job, *value);
   parsed_.job.places[path] = place(node.source());
   parsed_.unreadable.erase(path);  // an override of a value that could not be read
-}
-
-void Reader::read_column(const Key& key, const std::string& name, const toml::node& node) {
-  auto columns = std::get<std::map<std::string, std::string>>(key.get(parsed_.job));
-  const auto text = node.value<std::string>();
-  if (!text) {
-    report({}, fmt::format("{}.{} = {}; expected a string", key.path, name, found_text(node)));
-    return;
-  }
-  columns[name] = *text;
-  key.set(parsed_.job, columns);
-  parsed_.job.places[std::string(key.path)] = override_;
 }
 
 std::optional<Value> Reader::convert(const Key& key, const toml::node& node) {
@@ -282,8 +273,7 @@ bool Reader::is_allowed(const Key& key, const Value& value, const toml::node& no
   return false;
 }
 
-/// Where both a key and the one that it replaces were given, an override beats the file; otherwise one has to
-/// go.
+/// Of a key and the one that it replaces only one may be given, but an override beats the file.
 void Reader::settle_alternatives() {
   auto& places = parsed_.job.places;
   for (const Key& key : schema()) {

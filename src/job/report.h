@@ -1,5 +1,4 @@
 #pragma once
-#include <algorithm>
 #include <initializer_list>
 #include <set>
 #include <string>
@@ -10,31 +9,32 @@
 
 namespace moebius::job {
 
-/// Collects what the rules find. A rule names the keys it looks at; the first of them that was given is
+/// Collects what the rules find, those of this module and those of others that know the model's sizes or the
+/// ranks:
+///   Report report(job);
+///   report.refuse_if(experts % expert != 0, {"parallel.expert"}, setting_text(job, "parallel.expert") + "
+///   ..."); throw_if_any(report.take());
+/// A rule names the keys it looks at; the first of them that was given is
 /// blamed.
 class Report {
  public:
-  Report(const Job& job, const std::set<std::string>& unreadable) : job_(job), unreadable_(unreadable) {}
+  explicit Report(const Job& job, std::set<std::string> unreadable = {})
+      : job_(job), unreadable_(std::move(unreadable)) {}
 
   [[nodiscard]] const Job& job() const { return job_; }
 
   /// Adds `text` where `is_wrong`, unless one of the keys could not be read.
-  void refuse_if(bool is_wrong, std::initializer_list<std::string> keys, const std::string& text) {
-    if (!is_wrong) return;
-    for (const std::string& key : keys) {
-      if (unreadable_.contains(key)) return;
-    }
-    const auto is_given = [this](const std::string& key) { return job_.places.contains(key); };
-    const auto* const blamed = std::find_if(keys.begin(), keys.end(), is_given);
-    problems_.push_back({blamed == keys.end() ? job_.file : job_.place_of(*blamed), text});
-  }
+  void refuse_if(bool is_wrong, std::initializer_list<std::string> keys, const std::string& text);
 
   [[nodiscard]] std::vector<Problem> take() { return std::move(problems_); }
 
  private:
   const Job& job_;
-  const std::set<std::string>& unreadable_;
+  std::set<std::string> unreadable_;
   std::vector<Problem> problems_;
 };
+
+/// Throws UsageError with all of them (problems_text), sorted by place, where there is one.
+void throw_if_any(std::vector<Problem> problems);
 
 }  // namespace moebius::job

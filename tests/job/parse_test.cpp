@@ -65,6 +65,7 @@ TEST_CASE("an override's value is TOML, and a string where it is none", "[job]")
   CHECK(parse("", {"data.packing=false"}).job.data.packing == false);
   CHECK(parse("", {"job.name=1\nseed=2"}).job.general.name == "1\nseed=2");
   CHECK(parse("", {"data.columns.q=query"}).job.data.columns.at("q") == "query");
+  CHECK(parse("[data.columns]\na = \"b\"\n", {"data.columns.1=2"}).job.data.columns.size() == 2);
 }
 
 TEST_CASE("of the file and several overrides the last counts", "[job]") {
