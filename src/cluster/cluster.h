@@ -96,7 +96,7 @@ class Cluster {
   auto together(std::string_view name, Work&& work) {
     using Result = std::invoke_result_t<Work>;
     if constexpr (std::is_void_v<Result>) {
-      agree(name, caught(work));
+      agree(name, caught([&] { work(); }));
     } else {
       std::optional<Result> result;
       agree(name, caught([&] { result.emplace(work()); }));

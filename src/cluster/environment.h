@@ -27,8 +27,12 @@ class Environment {
 /// says so. Nothing when the process was started alone.
 struct LaunchedAs {
   std::int64_t ranks;
-  std::string variable;
+  std::string variable, cure;  // cure: what to do where MPI disagrees
 };
 [[nodiscard]] std::optional<LaunchedAs> launched_as(const Environment& environment);
+
+/// Throws ClusterError where a launcher started several processes and MPI connects only `connected` = 1 of
+/// them: each would run the whole job, all into the same output folder.
+void refuse_singletons(const Environment& environment, std::int64_t connected);
 
 }  // namespace moebius::cluster

@@ -44,7 +44,7 @@ class Mesh {
 
   [[nodiscard]] std::int64_t degree(Axis axis) const { return group(axis).size(); }
   /// This rank's place along the axis, 0 .. degree-1.
-  [[nodiscard]] std::int64_t index(Axis axis) const;
+  [[nodiscard]] std::int64_t index(Axis axis) const { return indices_[std::size_t(axis)]; }
   /// The world ranks of this rank's group along the axis, in the order of their index.
   [[nodiscard]] const std::vector<std::int64_t>& group(Axis axis) const { return groups_[std::size_t(axis)]; }
   [[nodiscard]] std::int64_t rank() const { return rank_; }
@@ -57,6 +57,7 @@ class Mesh {
   std::int64_t size_, rank_;
   Degrees degrees_;
   std::array<std::vector<std::int64_t>, kAxisCount> groups_;
+  std::array<std::int64_t, kAxisCount> indices_{};
 };
 
 }  // namespace moebius::cluster

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -20,6 +21,10 @@ class StopSignals {
 
   /// The first signal that came, 0 before.
   [[nodiscard]] int caught() const;
+
+ private:
+  struct Before;  // the handlers to put back
+  std::unique_ptr<Before> before_;
 };
 
 /// When the job will be killed, in seconds since 1970 (the clock that queues use); may be never.

@@ -1,6 +1,9 @@
 #pragma once
+#include <array>
 #include <memory>
+#include <numeric>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -55,21 +58,28 @@ class Exchange {
     if (mesh().degree(call.axis) > 1)
       reduce(call, {values.data, values.size(), kDtypeOf<T>}, reduction, queue);
   }
-  /// whole[degree * n] = the parts[n] of all ranks in the order of their index.
+  /// whole[degree * n] = the parts[n] of all ranks in the order of their index. `part` may be its own place
+  /// in `whole`.
   template <class T>
   void all_gather(Call call, Input<T, 1, S> part, View<T, 1, S> whole, Queue<S> queue) {
+    expect_shape(call.name, whole, {part.size() * mesh().degree(call.axis)});
     gather(call, {part.data, part.size(), kDtypeOf<T>}, whole.data, queue);
   }
-  /// part[n] = the sum over ranks of their whole[index * n ...]; the adjoint of all_gather.
+  /// part[n] = the sum over ranks of their whole[index * n ...]; the adjoint of all_gather. `part` may be its
+  /// own place in `whole`.
   template <class T>
   void reduce_scatter(Call call, Input<T, 1, S> whole, View<T, 1, S> part, Queue<S> queue) {
+    expect_shape(call.name, whole, {part.size() * mesh().degree(call.axis)});
     scatter_sum(call, {whole.data, whole.size(), kDtypeOf<T>}, part.data, queue);
   }
   /// Sends sent_rows[i] rows of `send` to index i, in order; receives received_rows[i] rows from index i, in
-  /// order.
+  /// order. The buffers must not overlap.
   template <class T>
   void all_to_all(Call call, Input<T, 2, S> send, std::span<const std::int64_t> sent_rows,
                   View<T, 2, S> receive, std::span<const std::int64_t> received_rows, Queue<S> queue) {
+    expect_rows(call, sent_rows, send.shape[0]);
+    expect_rows(call, received_rows, receive.shape[0]);
+    expect_shape(call.name, send, {send.shape[0], receive.shape[1]});
     swap_rows(
         call,
         {{send.data, send.size(), kDtypeOf<T>}, receive.data, receive.shape[1], sent_rows, received_rows},
@@ -93,10 +103,25 @@ class Exchange {
     std::int64_t columns;
     std::span<const std::int64_t> sent_rows, received_rows;
   };
-  virtual void reduce(Call call, Values in_place, Reduction reduction, Queue<S> queue) = 0;
+  struct InPlace {
+    void* data;
+    std::int64_t count;
+    Dtype dtype;
+  };
+  virtual void reduce(Call call, InPlace values, Reduction reduction, Queue<S> queue) = 0;
   virtual void gather(Call call, Values part, void* whole, Queue<S> queue) = 0;
   virtual void scatter_sum(Call call, Values whole, void* part, Queue<S> queue) = 0;
   virtual void swap_rows(Call call, const RowSwap& swap, Queue<S> queue) = 0;
+
+ private:
+  void expect_rows(Call call, std::span<const std::int64_t> rows, std::int64_t there_are) const {
+    const std::array<std::int64_t, 2> got{std::int64_t(rows.size()),
+                                          std::accumulate(rows.begin(), rows.end(), std::int64_t{0})};
+    const std::array<std::int64_t, 2> expected{mesh().degree(call.axis), there_are};
+    if (got == expected) return;
+    throw ShapeError(std::string(call.name) + ": [parts, rows] expected " + shape_text(expected.data(), 2) +
+                     ", got " + shape_text(got.data(), 2));
+  }
 };
 
 /// The exchange of a program of one rank: copies.

@@ -1,0 +1,243 @@
+#include "parallel/exchange_mpi.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <vector>
+
+#include "base/math.h"
+#include "cluster/mpi.h"
+#include "parallel/fold.h"
+
+namespace moebius::parallel {
+namespace {
+
+using cluster::check;
+using cluster::Cluster;
+using cluster::Communicator;
+
+constexpr std::int64_t kMostBytesPerMessage = std::int64_t{1} << 30;  // MPI counts in int
+constexpr std::int64_t kSegmentBytes = std::int64_t{1} << 23;         // of a sum; bounds the scratch memory
+constexpr std::int64_t kSmallBytes = 4096;                            // of a sum; one message instead of two
+constexpr std::int64_t kPartnersAtOnce = 32;
+constexpr int kTag = 1;
+
+/// Bytes for, or from, one index of the group.
+struct Outgoing {
+  const std::byte* data;
+  std::int64_t bytes;
+};
+struct Incoming {
+  std::byte* data;
+  std::int64_t bytes;
+};
+
+/// Every collective is made of blocks that go straight from rank to rank, because that leaves the order of
+/// sums to us (MPI promises none), moves blocks from and to where they lie, and knows no limit of 2^31
+/// elements. An empty block is no message: both sides know that it is empty.
+class BlockSwap {
+ public:
+  explicit BlockSwap(const Communicator& group)
+      : group_(group.get()), size_(group.size()), index_(group.rank()) {}
+
+  [[nodiscard]] std::int64_t size() const { return size_; }
+  [[nodiscard]] std::int64_t index() const { return index_; }
+
+  /// outgoing[i] goes to index i, incoming[i] comes from there. Returns the bytes that went to others.
+  std::int64_t run(std::span<const Outgoing> outgoing, std::span<const Incoming> incoming) {
+    const auto own = std::size_t(index_);
+    if (outgoing[own].bytes > 0 && outgoing[own].data != incoming[own].data)
+      std::memcpy(incoming[own].data, outgoing[own].data, std::size_t(outgoing[own].bytes));
+    std::int64_t sent = 0;
+    for (std::int64_t begin = 1; begin < size_; begin += kPartnersAtOnce) {
+      const std::int64_t end = std::min(size_, begin + kPartnersAtOnce);
+      for (std::int64_t step = begin; step < end; ++step)
+        receive(incoming[std::size_t((index_ - step + size_) % size_)], (index_ - step + size_) % size_);
+      for (std::int64_t step = begin; step < end; ++step)
+        sent += send(outgoing[std::size_t((index_ + step) % size_)], (index_ + step) % size_);
+      check(MPI_Waitall(int(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
+      requests_.clear();
+    }
+    return sent;
+  }
+
+ private:
+  void receive(const Incoming& block, std::int64_t from) {
+    for (std::int64_t done = 0; done < block.bytes; done += kMostBytesPerMessage)
+      check(MPI_Irecv(block.data + done, part_of(block.bytes, done), MPI_BYTE, int(from), kTag, group_,
+                      &requests_.emplace_back()));
+  }
+  std::int64_t send(const Outgoing& block, std::int64_t to) {
+    for (std::int64_t done = 0; done < block.bytes; done += kMostBytesPerMessage)
+      check(MPI_Isend(block.data + done, part_of(block.bytes, done), MPI_BYTE, int(to), kTag, group_,
+                      &requests_.emplace_back()));
+    return block.bytes;
+  }
+  static int part_of(std::int64_t bytes, std::int64_t done) {
+    return int(std::min(kMostBytesPerMessage, bytes - done));
+  }
+
+  MPI_Comm group_;
+  std::int64_t size_, index_;
+  std::vector<MPI_Request> requests_;
+};
+
+/// The blocks of equal or balanced size that tile a buffer.
+template <class Block, class Byte>
+std::vector<Block> tiles(Byte* data, std::int64_t count, std::int64_t parts, std::int64_t element) {
+  std::vector<Block> blocks;
+  for (std::int64_t i = 0; i < parts; ++i) {
+    const Range part = balanced_part(count, parts, i);
+    blocks.push_back({data + part.begin * element, part.size() * element});
+  }
+  return blocks;
+}
+
+const std::byte* bytes_of(const void* data) {
+  return static_cast<const std::byte*>(data);
+}
+std::byte* bytes_of(void* data) {
+  return static_cast<std::byte*>(data);
+}
+
+class MpiExchange final : public Exchange<Space::host> {
+ public:
+  MpiExchange(Cluster& cluster, const Mesh& mesh) : cluster_(cluster), mesh_(mesh) {
+    if (mesh.size() != cluster.size() || mesh.rank() != cluster.rank())
+      throw std::logic_error("make_mpi_exchange: the mesh is of another world");
+    cluster.watchdog().use(mesh);
+    // Axes with the same ranks share: if two groups are the same here, they are so on every rank, because
+    // all groups of an axis have the same stride and degree.
+    std::map<std::vector<std::int64_t>, std::size_t> made;
+    for (int axis = 0; axis < cluster::kAxisCount; ++axis) {
+      const auto& ranks = mesh.group(Axis(axis));
+      const auto [found, is_new] = made.try_emplace(ranks, groups_.size());
+      if (is_new) groups_.push_back(cluster.world().split(ranks.front(), mesh.index(Axis(axis))));
+      swaps_.emplace_back(groups_[found->second]);
+    }
+  }
+
+  [[nodiscard]] const Mesh& mesh() const override { return mesh_; }
+  [[nodiscard]] Traffic traffic(Axis axis) const override { return traffic_[std::size_t(axis)]; }
+
+  void swap_counts(Call call, std::span<const std::int64_t> sent, std::span<std::int64_t> received) override {
+    const Running running(*this, call, "swap_counts");
+    const std::int64_t degree = mesh_.degree(call.axis);
+    const std::int64_t count = std::int64_t(sent.size());
+    (void)divide_exactly(count, degree);
+    running.swap(tiles<Outgoing>(bytes_of(sent.data()), count, degree, 8),
+                 tiles<Incoming>(bytes_of(received.data()), count, degree, 8));
+  }
+
+ private:
+  /// One call while it lasts: watched, timed, its bytes counted.
+  class Running {
+   public:
+    Running(MpiExchange& exchange, Call call, std::string_view operation)
+        : watch_(exchange.cluster_.watchdog(), call.axis, operation, call.name),
+          swap_(exchange.swaps_[std::size_t(call.axis)]),
+          traffic_(exchange.traffic_[std::size_t(call.axis)]) {}
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    ~Running() {
+      ++traffic_.calls;
+      traffic_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+    }
+    void swap(const std::vector<Outgoing>& outgoing, const std::vector<Incoming>& incoming) const {
+      traffic_.bytes += swap_.run(outgoing, incoming);
+    }
+
+   private:
+    cluster::Watch watch_;
+    BlockSwap& swap_;
+    Traffic& traffic_;
+    std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  };
+
+  void gather(Call call, Values part, void* whole, Queue<Space::host>) override {
+    const Running running(*this, call, "all_gather");
+    const std::int64_t degree = mesh_.degree(call.axis), element = size_of(part.dtype);
+    running.swap(std::vector<Outgoing>(std::size_t(degree), {bytes_of(part.data), part.count * element}),
+                 tiles<Incoming>(bytes_of(whole), part.count * degree, degree, element));
+  }
+
+  void swap_rows(Call call, const RowSwap& swap, Queue<Space::host>) override {
+    const Running running(*this, call, "all_to_all");
+    const std::int64_t row = swap.columns * size_of(swap.send.dtype);
+    std::vector<Outgoing> outgoing;
+    std::vector<Incoming> incoming;
+    const std::byte* from = bytes_of(swap.send.data);
+    std::byte* to = bytes_of(swap.receive);
+    for (std::size_t i = 0; i < swap.sent_rows.size(); ++i) {
+      outgoing.push_back({from, swap.sent_rows[i] * row});
+      incoming.push_back({to, swap.received_rows[i] * row});
+      from += outgoing.back().bytes;
+      to += incoming.back().bytes;
+    }
+    running.swap(outgoing, incoming);
+  }
+
+  void scatter_sum(Call call, Values whole, void* part, Queue<Space::host>) override {
+    const Running running(*this, call, "reduce_scatter");
+    const std::int64_t degree = mesh_.degree(call.axis), element = size_of(whole.dtype);
+    const std::int64_t count = whole.count / degree;
+    const std::int64_t most = std::max<std::int64_t>(1, kSegmentBytes / element / degree);
+    for (std::int64_t begin = 0; begin < count; begin += most) {
+      const std::int64_t segment = std::min(most, count - begin);
+      std::vector<Outgoing> outgoing;
+      for (std::int64_t i = 0; i < degree; ++i)
+        outgoing.push_back({bytes_of(whole.data) + (i * count + begin) * element, segment * element});
+      sum_own(running, outgoing, {bytes_of(part) + begin * element, segment, whole.dtype}, Reduction::sum);
+    }
+  }
+
+  void reduce(Call call, InPlace values, Reduction reduction, Queue<Space::host>) override {
+    const Running running(*this, call, "all_reduce");
+    const std::int64_t degree = mesh_.degree(call.axis), element = size_of(values.dtype);
+    if (values.count * element <= kSmallBytes) {
+      const std::vector<Outgoing> same(std::size_t(degree), {bytes_of(values.data), values.count * element});
+      return sum_own(running, same, values, reduction);
+    }
+    for (std::int64_t begin = 0; begin < values.count; begin += kSegmentBytes / element) {
+      const std::int64_t segment = std::min(kSegmentBytes / element, values.count - begin);
+      std::byte* const data = bytes_of(values.data) + begin * element;
+      // Each index sums one part; then everybody gets everybody's.
+      const Range own = balanced_part(segment, degree, mesh_.index(call.axis));
+      std::byte* const own_data = data + own.begin * element;
+      sum_own(running, tiles<Outgoing>(data, segment, degree, element), {own_data, own.size(), values.dtype},
+              reduction);
+      running.swap(std::vector<Outgoing>(std::size_t(degree), {own_data, own.size() * element}),
+                   tiles<Incoming>(data, segment, degree, element));
+    }
+  }
+
+  /// Swaps outgoing blocks and folds what arrives, own block included, in the order of the index into `own`.
+  void sum_own(const Running& running, const std::vector<Outgoing>& outgoing, InPlace own,
+               Reduction reduction) {
+    const std::int64_t degree = std::int64_t(outgoing.size()), bytes = own.count * size_of(own.dtype);
+    scratch_.resize(std::max(scratch_.size(), std::size_t(bytes * degree)));
+    const std::vector<Incoming> incoming = tiles<Incoming>(scratch_.data(), bytes * degree, degree, 1);
+    running.swap(outgoing, incoming);
+    std::vector<const void*> parts;
+    for (const Incoming& block : incoming) parts.push_back(block.data);
+    fold({parts, own.data, own.count, own.dtype, reduction});
+  }
+
+  Cluster& cluster_;
+  Mesh mesh_;
+  std::vector<Communicator> groups_;  // one for each set of ranks
+  std::vector<BlockSwap> swaps_;      // by axis
+  std::array<Traffic, cluster::kAxisCount> traffic_{};
+  std::vector<std::byte> scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Exchange<Space::host>> make_mpi_exchange(Cluster& cluster, const Mesh& mesh) {
+  return std::make_unique<MpiExchange>(cluster, mesh);
+}
+
+}  // namespace moebius::parallel
