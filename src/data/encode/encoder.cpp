@@ -1,0 +1,178 @@
+#include "data/encode/encoder.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+#include "base/error.h"
+#include "data/rows/python_text.h"
+#include "data/template/contexts.h"
+#include "data/template/hermes.h"
+#include "data/template/turns.h"
+
+namespace moebius::data {
+namespace {
+
+/// The first token is predicted from nothing.
+void untrain_first(Sample& sample) {
+  if (!sample.labels.empty()) sample.labels.front() = kNotTrained;
+  if (!sample.loss_scale.empty()) sample.loss_scale.front() = 0;
+}
+
+/// The end of a trained answer is trained too, wherever the separator after it begins like the suffix. The
+/// scan and its order are ms-swift's `_add_dynamic_eos`, and what it overlooks is overlooked here.
+void train_ends(const std::vector<std::int32_t>& suffix, Sample& sample) {
+  std::vector<std::int32_t>& labels = sample.labels;
+  const std::size_t count = labels.size();
+  std::size_t start = 0;
+  for (std::size_t i = 1; i <= count; ++i) {
+    if (labels[i - 1] >= 0 && i < count && labels[i] == kNotTrained) {
+      start = i;
+      continue;
+    }
+    const bool ends_run = labels[i - 1] == kNotTrained && (i == count || labels[i] >= 0);
+    if (start == 0 || !ends_run || i - start < suffix.size()) continue;
+    const auto begin = std::ptrdiff_t(start);
+    const auto end = begin + std::ptrdiff_t(suffix.size());
+    if (!std::equal(suffix.begin(), suffix.end(), sample.ids.begin() + begin)) continue;
+    std::copy(suffix.begin(), suffix.end(), labels.begin() + begin);
+    if (sample.loss_scale.empty()) continue;
+    const auto weights = sample.loss_scale.begin();
+    if (std::all_of(weights + begin, weights + end, [](float weight) { return weight == 0; })) {
+      std::fill(weights + begin, weights + end, 1.0F);
+    }
+  }
+}
+
+template <class T>
+void keep(std::vector<T>& values, std::int64_t count, job::Truncation side) {
+  if (values.empty()) return;
+  const auto cut = std::ptrdiff_t(values.size()) - count;
+  if (side == job::Truncation::left) {
+    values.erase(values.begin(), values.begin() + cut);
+  } else {
+    values.erase(values.end() - cut, values.end());
+  }
+}
+
+}  // namespace
+
+Encoder::Encoder(const Tokenizer* tokenizer, EncodeSettings settings, std::optional<std::string> eos_token)
+    : tokenizer_(tokenizer), settings_(std::move(settings)) {
+  const Template* style = settings_.style;
+  if (style == nullptr) return;
+  stop_words_ = {std::string(style->stop_word), std::string(strip(style->suffix))};
+  if (eos_token && !eos_token->empty()) stop_words_.push_back(std::move(*eos_token));
+  if (tokenizer_ != nullptr) suffix_ids_ = tokenizer_->encode(style->suffix);
+}
+
+Encoded Encoder::encode(const Row& row) const {
+  if (const auto* dropped = std::get_if<Dropped>(&row)) return *dropped;
+  try {
+    const auto* tokens = std::get_if<TokenRow>(&row);
+    Sample sample = tokens != nullptr ? encode_tokens(*tokens) : encode_chat(std::get<ChatRow>(row));
+    untrain_first(sample);
+    limit(sample);
+    return sample;
+  } catch (const Dropped& dropped) {
+    return dropped;
+  }
+}
+
+std::vector<std::int32_t> Encoder::encode_prompt(const ChatRow& row) const {
+  std::vector<std::int32_t> ids;
+  try {
+    for (const Piece& piece : pieces(row, Purpose::generation)) {
+      const std::vector<std::int32_t> tokens = tokenizer_->encode(piece.text);
+      ids.insert(ids.end(), tokens.begin(), tokens.end());
+    }
+  } catch (const Dropped& dropped) {
+    throw InputError("the messages cannot be a prompt: " + dropped.text());
+  }
+  return ids;
+}
+
+std::vector<std::int32_t> Encoder::stop_ids() const {
+  std::vector<std::int32_t> ids;
+  if (tokenizer_ == nullptr) return ids;
+  for (const std::string& word : stop_words_) {
+    const std::optional<std::int32_t> id = tokenizer_->id_of(word);
+    if (id && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
+  }
+  return ids;
+}
+
+std::vector<Piece> Encoder::pieces(const ChatRow& row, Purpose purpose) const {
+  expect_text_can_be_encoded();
+  const Template& style = *settings_.style;
+  Conversation conversation = conversation_of(row, style);
+  const Thinking thinking =
+      thinking_of(style, settings_.thinking, row.options, settings_.loss_scale.strategy, purpose);
+  write_thinking(style, thinking, conversation.turns);
+
+  std::optional<std::string> system = conversation.system ? conversation.system : settings_.system;
+  if (!system && !style.default_system.empty()) system = std::string(style.default_system);
+  if (!row.tools.empty()) system = hermes::system_with_tools(system.value_or(""), row.tools);
+  const Writing writing{.style = style,
+                        .system = system.value_or(""),
+                        .has_system = system.has_value(),
+                        .response_prefix = thinking.response_prefix,
+                        .stop_words = stop_words_,
+                        .purpose = purpose};
+  return weigh(settings_.loss_scale, contexts_of(std::move(conversation.turns), writing));
+}
+
+Sample Encoder::encode_chat(const ChatRow& row) const {
+  Sample sample;
+  const bool keeps_numbers = settings_.weights == Weights::numbers;
+  for (const Piece& piece : pieces(row, Purpose::training)) {
+    const std::vector<std::int32_t> ids = tokenizer_->encode(piece.text);
+    sample.ids.insert(sample.ids.end(), ids.begin(), ids.end());
+    if (piece.weight > 0) {
+      sample.labels.insert(sample.labels.end(), ids.begin(), ids.end());
+    } else {
+      sample.labels.insert(sample.labels.end(), ids.size(), kNotTrained);
+    }
+    if (keeps_numbers) sample.loss_scale.insert(sample.loss_scale.end(), ids.size(), float(piece.weight));
+  }
+  train_ends(suffix_ids_, sample);
+  return sample;
+}
+
+Sample Encoder::encode_tokens(const TokenRow& row) const {
+  const auto is_outside = [&](std::int32_t id) { return id >= settings_.vocabulary; };
+  for (const auto* ids : {&row.input_ids, &row.labels}) {
+    const auto outside = std::find_if(ids->begin(), ids->end(), is_outside);
+    if (settings_.vocabulary > 0 && outside != ids->end()) {
+      throw Dropped{DropReason::token_outside_vocabulary, fmt::format("{}", *outside)};
+    }
+  }
+  Sample sample{.ids = row.input_ids, .labels = row.labels, .loss_scale = row.loss_scale};
+  bool is_one_throughout = true;
+  for (std::size_t i = 0; i < sample.loss_scale.size(); ++i) {
+    is_one_throughout = is_one_throughout && (i == 0 || sample.labels[i] < 0 || sample.loss_scale[i] == 1);
+  }
+  if (is_one_throughout) sample.loss_scale.clear();
+  return sample;
+}
+
+void Encoder::limit(Sample& sample) const {
+  const std::int64_t limit = settings_.max_length;
+  if (limit == 0 || std::int64_t(sample.ids.size()) <= limit) return;
+  if (settings_.truncation == job::Truncation::remove) {
+    throw Dropped{DropReason::too_long, fmt::format("{} tokens, max_length is {}", sample.ids.size(), limit)};
+  }
+  keep(sample.ids, limit, settings_.truncation);
+  keep(sample.labels, limit, settings_.truncation);
+  keep(sample.loss_scale, limit, settings_.truncation);
+  untrain_first(sample);
+}
+
+void Encoder::expect_text_can_be_encoded() const {
+  if (settings_.style == nullptr) throw UsageError(settings_.style_problem);
+  if (tokenizer_ == nullptr) {
+    throw InputError("a row of text needs a tokenizer, but the model has no tokenizer.json");
+  }
+}
+
+}  // namespace moebius::data

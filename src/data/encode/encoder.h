@@ -1,0 +1,60 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "data/batch/sample.h"
+#include "data/encode/settings.h"
+#include "data/rows/row.h"
+#include "data/tokenizer/tokenizer.h"
+
+namespace moebius::data {
+
+using Encoded = std::variant<Sample, Dropped>;
+
+/// Rows -> tokens, labels and weights, equal to ms-swift's to the last token. A row passes the chapters of
+/// template/ in this order:
+///
+///   turns.h       messages -> turns that alternate, tools written out     -> Conversation
+///   thinking.h    thoughts put before answers, or taken out of old ones
+///   contexts.h    turns -> the template's words                           -> Context
+///   loss_scale.h  which of them are trained, and how much                 -> Piece
+///
+/// and here each piece is tokenized by itself. Nothing changes, so threads may share an encoder.
+class Encoder {
+ public:
+  /// `tokenizer` may be null where all rows are encoded already; both must outlive the encoder. `eos_token`
+  /// is the tokenizer's, if it has one: an answer that ends with it gets no suffix.
+  Encoder(const Tokenizer* tokenizer, EncodeSettings settings, std::optional<std::string> eos_token);
+
+  /// A row that was dropped stays so. Throws InputError for a row of text without tokenizer, UsageError
+  /// without template.
+  [[nodiscard]] Encoded encode(const Row& row) const;
+
+  /// Tokens up to where the model is to go on: after the user's last message, or in the middle of the last
+  /// answer. Throws InputError for a conversation that would be dropped.
+  [[nodiscard]] std::vector<std::int32_t> encode_prompt(const ChatRow& row) const;
+
+  /// Ids of single tokens that end an answer.
+  [[nodiscard]] std::vector<std::int32_t> stop_ids() const;
+
+  [[nodiscard]] const EncodeSettings& settings() const { return settings_; }
+
+ private:
+  [[nodiscard]] std::vector<Piece> pieces(const ChatRow& row, Purpose purpose) const;
+  [[nodiscard]] Sample encode_chat(const ChatRow& row) const;
+  [[nodiscard]] Sample encode_tokens(const TokenRow& row) const;
+  void limit(Sample& sample) const;
+  void expect_text_can_be_encoded() const;
+
+  const Tokenizer* tokenizer_;
+  EncodeSettings settings_;
+  std::vector<std::string> stop_words_;
+  std::vector<std::int32_t> suffix_ids_;
+};
+
+}  // namespace moebius::data

@@ -1,0 +1,110 @@
+#include "data/encode/settings.h"
+
+#include <fmt/format.h>
+#include <fstream>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "data/rows/python_text.h"
+
+namespace moebius::data {
+namespace {
+
+const Template& named_template(const job::Job& job) {
+  const std::string& name = job.data.template_name;
+  if (const Template* found = find_template(name)) return *found;
+  std::vector<std::string> names{"auto"};
+  for (const Template& each : templates()) names.emplace_back(each.name);
+  const std::string nearest = nearest_spelling(name, names);
+  throw UsageError(fmt::format("{}  data.template = \"{}\" is not built (built: {}){}",
+                               job.place_of("data.template"), name, join(names),
+                               nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?"));
+}
+
+void set_style(const job::Job& job, const ModelText& model, EncodeSettings& settings) {
+  if (job.data.template_name != "auto") {
+    settings.style = &named_template(job);
+    return;
+  }
+  try {
+    settings.style = &automatic_template(model);
+  } catch (const UsageError& problem) {
+    settings.style_problem = job.place_of("data.template") + "  " + problem.what();
+  }
+}
+
+LossScale loss_scale_of(const job::Job& job, const Template* style) {
+  LossScale scale;
+  try {
+    scale = parse_loss_scale(job.data.loss_scale);
+  } catch (const UsageError& problem) {
+    throw UsageError(job.place_of("data.loss_scale") + "  " + problem.what());
+  }
+  // Hybrid templates write an empty thought before answers that do not think; it is not to be learnt.
+  if (style != nullptr && style->is_hybrid() && !job.data.disable_ignore_empty_think) {
+    scale.ignore_empty_think = true;
+  }
+  return scale;
+}
+
+void refuse_without_effect(const job::Job& job, const Template& style) {
+  const auto refuse = [&](const std::string& key, std::string_view reason) {
+    throw UsageError(fmt::format("{}  {} has no effect: {} \"{}\"; remove it", job.place_of(key), key, reason,
+                                 style.name));
+  };
+  if (job.data.disable_ignore_empty_think && !style.is_hybrid()) {
+    refuse("data.disable_ignore_empty_think", "no empty thought is ignored by itself with template");
+  }
+  if (!job.data.add_non_thinking_prefix && style.non_thinking_prefix.empty()) {
+    refuse("data.add_non_thinking_prefix", "there is no such prefix in template");
+  }
+}
+
+/// A name ending in .txt is read; else the two characters \n mean a line end, as on ms-swift's command line.
+std::string system_text(const job::Job& job) {
+  std::string text = job.data.system;
+  if (!text.ends_with(".txt")) {
+    replace_all(text, "\\n", "\n");
+    return text;
+  }
+  const std::ifstream file(text);
+  if (!file) {
+    throw InputError(
+        fmt::format("{}  data.system = \"{}\" cannot be read", job.place_of("data.system"), text));
+  }
+  std::ostringstream contents;
+  contents << file.rdbuf();
+  return contents.str();
+}
+
+}  // namespace
+
+EncodeSettings encode_settings(const job::Job& job, const ModelText& model) {
+  const std::string& agent = job.data.agent_template;
+  if (agent != "auto" && agent != "hermes") {
+    throw UsageError(fmt::format("{}  data.agent_template = \"{}\" is not built (built: auto, hermes)",
+                                 job.place_of("data.agent_template"), agent));
+  }
+  EncodeSettings settings;
+  set_style(job, model, settings);
+  if (settings.style != nullptr) refuse_without_effect(job, *settings.style);
+  settings.loss_scale = loss_scale_of(job, settings.style);
+  if (!job.data.system.empty()) settings.system = system_text(job);
+  settings.thinking = {.enable_thinking = job.data.enable_thinking,
+                       .preserve_thinking = job.data.preserve_thinking,
+                       .add_non_thinking_prefix = job.data.add_non_thinking_prefix};
+  if (!job.data.response_prefix.empty()) {
+    settings.thinking.response_prefix = job.data.response_prefix;
+    replace_all(*settings.thinking.response_prefix, "\\n", "\n");
+  }
+  settings.max_length = job.data.max_length;
+  settings.truncation = job.data.truncation;
+  return settings;
+}
+
+RowSettings row_settings(const job::Data& data) {
+  return {.columns = data.columns, .model_name = data.model_name, .model_author = data.model_author};
+}
+
+}  // namespace moebius::data

@@ -1,0 +1,38 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "data/rows/row.h"
+#include "data/template/loss_scale.h"
+#include "data/template/template.h"
+#include "data/template/thinking.h"
+#include "job/job.h"
+
+namespace moebius::data {
+
+/// Whether weights of messages survive as numbers. Under all scales that are built they only switch tokens on
+/// and off, as in ms-swift, where a scale whose own weights are all 0 or 1 is binary.
+enum class Weights : std::uint8_t { on_or_off, numbers };
+
+/// How rows become tokens: the [data] section with every name looked up.
+struct EncodeSettings {
+  const Template* style = nullptr;  // nullptr: rows of text cannot be encoded, and `style_problem` says why
+  std::string style_problem;
+  LossScale loss_scale;
+  Weights weights = Weights::on_or_off;
+  std::optional<std::string> system;  // instead of the template's default
+  ThinkingSettings thinking;
+  std::int64_t max_length = 0;  // tokens; 0: no limit
+  job::Truncation truncation = job::Truncation::remove;
+  std::int64_t vocabulary = 0;  // ids of encoded rows must lie below it; 0: unknown
+};
+
+/// From a job and what the model says about itself. Throws UsageError, with the key's place, for a template,
+/// agent template or scale that is not built, and for a setting without effect on the template. Only where
+/// "auto" finds no template the complaint waits for the first row of text: encoded rows need none.
+[[nodiscard]] EncodeSettings encode_settings(const job::Job& job, const ModelText& model);
+
+[[nodiscard]] RowSettings row_settings(const job::Data& data);
+
+}  // namespace moebius::data

@@ -1,0 +1,71 @@
+#include "data/rows/dropped.h"
+
+#include <fmt/format.h>
+#include <tuple>
+
+namespace moebius::data {
+
+std::string_view reason_text(DropReason reason) {
+  constexpr std::array<std::string_view, kDropReasons> kTexts{
+      "longer than max_length",
+      "no messages",
+      "messages malformed",
+      "unknown role",
+      "content is null",
+      "content is not text",
+      "images, audio, video or objects, which are not built",
+      "a system message after the first message",
+      "a tool result out of place",
+      "tool call malformed",
+      "tools malformed",
+      "history malformed",
+      "loss, loss_scale or chat_template_kwargs malformed",
+      "rejected answer malformed or equal to the response",
+      "input_ids, labels or loss_scale malformed",
+      "a token id outside of the vocabulary",
+      "[data.columns] gives two columns one name",
+  };
+  return kTexts[std::size_t(reason)];
+}
+
+std::string Dropped::text() const {
+  const std::string_view sentence = reason_text(reason);
+  return detail.empty() ? std::string(sentence) : fmt::format("{}: {}", sentence, detail);
+}
+
+void DropCounts::add(DropReason reason, std::int64_t file, std::int64_t row) {
+  DropCounts one;
+  one.tallies[std::size_t(reason)] = {1, file, row};
+  add(one);
+}
+
+void DropCounts::add(const DropCounts& other) {
+  for (std::size_t i = 0; i < kDropReasons; ++i) {
+    Tally& mine = tallies[i];
+    const Tally& theirs = other.tallies[i];
+    if (theirs.count == 0) continue;
+    const bool earlier = mine.count == 0 || std::tie(theirs.file, theirs.row) < std::tie(mine.file, mine.row);
+    if (earlier) mine.file = theirs.file, mine.row = theirs.row;
+    mine.count += theirs.count;
+  }
+}
+
+std::int64_t DropCounts::total() const {
+  std::int64_t sum = 0;
+  for (const Tally& tally : tallies) sum += tally.count;
+  return sum;
+}
+
+std::vector<std::string> DropCounts::lines(const std::vector<std::string>& files) const {
+  std::vector<std::string> lines;
+  for (std::size_t i = 0; i < kDropReasons; ++i) {
+    const Tally& tally = tallies[i];
+    if (tally.count == 0) continue;
+    lines.push_back(fmt::format("{} {} left out: {} (first: {}:{})", tally.count,
+                                tally.count == 1 ? "row" : "rows", reason_text(DropReason(i)),
+                                files.at(std::size_t(tally.file)), tally.row));
+  }
+  return lines;
+}
+
+}  // namespace moebius::data

@@ -1,0 +1,101 @@
+#include "data/rows/json_dump.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <fmt/format.h>
+
+namespace moebius::data {
+namespace {
+
+void dump_text(std::string_view text, std::string& out) {
+  out += '"';
+  for (const char letter : text) {
+    switch (letter) {
+      case '"': out += "\\\""; break;
+      case '\\': out += "\\\\"; break;
+      case '\n': out += "\\n"; break;
+      case '\r': out += "\\r"; break;
+      case '\t': out += "\\t"; break;
+      case '\f': out += "\\f"; break;
+      case '\b': out += "\\b"; break;
+      default:
+        if (static_cast<unsigned char>(letter) < 0x20) {
+          out += fmt::format("\\u{:04x}", int(letter));
+        } else {
+          out += letter;
+        }
+    }
+  }
+  out += '"';
+}
+
+std::string number_text(const std::string& text) {
+  const bool is_float = text.find_first_of(".eE") != std::string::npos;
+  if (is_float) return python_float(std::strtod(text.c_str(), nullptr));
+  return text == "-0" ? "0" : text;
+}
+
+void dump(const Json& value, std::string& out) {
+  if (value.is_null()) {
+    out += "null";
+  } else if (const bool* flag = value.as<bool>()) {
+    out += *flag ? "true" : "false";
+  } else if (const auto* number = value.as<Json::Number>()) {
+    out += number_text(number->text);
+  } else if (value.text() != nullptr) {
+    dump_text(*value.text(), out);
+  } else if (const Json::Array* items = value.array()) {
+    out += '[';
+    for (std::size_t i = 0; i < items->size(); ++i) {
+      if (i > 0) out += ", ";
+      dump((*items)[i], out);
+    }
+    out += ']';
+  } else {
+    out += '{';
+    const Json::Object& members = *value.object();
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      if (i > 0) out += ", ";
+      dump_text(members[i].first, out);
+      out += ": ";
+      dump(members[i].second, out);
+    }
+    out += '}';
+  }
+}
+
+}  // namespace
+
+std::string json_dump(const Json& value) {
+  std::string out;
+  dump(value, out);
+  return out;
+}
+
+std::string python_float(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
+  std::array<char, 32> buffer{};
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), std::abs(value),
+                                 std::chars_format::scientific);
+  const std::string_view shortest(buffer.data(), std::size_t(end.ptr - buffer.data()));  // "1.25e+03"
+  const std::size_t e = shortest.find('e');
+  std::string digits(shortest.substr(0, e));
+  if (digits.size() > 1) digits.erase(1, 1);  // the point
+  const int exponent = std::atoi(shortest.data() + e + 1);
+  const std::string sign = std::signbit(value) ? "-" : "";
+  // repr writes 1e-05 and 1e+16, but 0.0001 and 1000000000000000.0
+  if (exponent < -4 || exponent >= 16) {
+    const std::string fraction = digits.size() > 1 ? "." + digits.substr(1) : "";
+    return fmt::format("{}{}{}e{}{:02}", sign, digits[0], fraction, exponent < 0 ? '-' : '+',
+                       std::abs(exponent));
+  }
+  if (exponent < 0) return sign + "0." + std::string(std::size_t(-exponent - 1), '0') + digits;
+  const auto whole = std::size_t(exponent) + 1;
+  if (digits.size() <= whole) return sign + digits + std::string(whole - digits.size(), '0') + ".0";
+  return sign + digits.substr(0, whole) + "." + digits.substr(whole);
+}
+
+}  // namespace moebius::data

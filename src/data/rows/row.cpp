@@ -1,0 +1,145 @@
+#include "data/rows/row.h"
+
+#include <array>
+#include <fmt/format.h>
+#include <utility>
+
+#include "base/error.h"
+#include "data/rows/columns.h"
+#include "data/rows/csv.h"
+#include "data/rows/message_text.h"
+#include "data/rows/messages_form.h"
+#include "data/rows/preference.h"
+#include "data/rows/python_text.h"
+#include "data/rows/response_form.h"
+#include "data/rows/token_row.h"
+#include "data/rows/tools.h"
+
+namespace moebius::data {
+namespace {
+
+constexpr std::array<ColumnName, 5> kChatNames{{{"messages", "messages"},
+                                                {"conversation", "messages"},
+                                                {"conversations", "messages"},
+                                                {"system", "system"},
+                                                {"system_prompt", "system"}}};
+
+void rename_by_job(Json::Object& columns, const RowSettings& settings) {
+  if (settings.columns.empty()) return;
+  std::vector<std::string> lower;
+  lower.reserve(settings.columns.size());
+  std::vector<ColumnName> names;
+  for (const auto& [from, to] : settings.columns) {
+    std::string& name = lower.emplace_back(from);
+    for (char& letter : name) letter = letter >= 'A' && letter <= 'Z' ? char(letter - 'A' + 'a') : letter;
+    names.emplace_back(name, to);
+  }
+  if (columns_clash(columns, names)) throw Dropped{DropReason::clashing_columns, {}};
+  rename_columns(columns, names);
+}
+
+void refuse_media(const Json::Object& columns) {
+  constexpr std::array<std::string_view, 7> kMedia{"images", "image", "audios", "audio",
+                                                   "videos", "video", "objects"};
+  for (const std::string_view name : kMedia) {
+    const Json* value = find_member(columns, name);
+    if (value != nullptr && !value->is_empty()) throw Dropped{DropReason::media, std::string(name)};
+  }
+}
+
+std::vector<Message> messages_of(Json::Object& columns, JsonParser& parser) {
+  for (const std::string_view name : {"conversation", "conversations", "messages"}) {
+    if (!has_value(columns, name)) continue;
+    rename_columns(columns, kChatNames);
+    return messages_form(take_column(columns, "messages"), take_column(columns, "system"), parser);
+  }
+  return response_form(columns);
+}
+
+ChatOptions options_of(const Json::Object& columns) {
+  ChatOptions options;
+  const Json* given = find_member(columns, "chat_template_kwargs");
+  if (given == nullptr || given->is_empty()) return options;
+  if (given->object() == nullptr) {
+    throw Dropped{DropReason::malformed_flags, "chat_template_kwargs is no object"};
+  }
+  options.enable_thinking = switch_of(given->find("enable_thinking"));
+  options.preserve_thinking = switch_of(given->find("preserve_thinking"));
+  const Json* prefix = given->find("response_prefix");
+  if (prefix != nullptr && !prefix->is_null()) {
+    if (prefix->text() == nullptr) {
+      throw Dropped{DropReason::malformed_flags, "response_prefix is no text"};
+    }
+    options.response_prefix = *prefix->text();
+  }
+  return options;
+}
+
+void fill_names(std::vector<Message>& messages, const RowSettings& settings) {
+  const std::array<std::pair<std::string_view, std::string_view>, 2> fillings{
+      {{"{{NAME}}", settings.model_name}, {"{{AUTHOR}}", settings.model_author}}};
+  for (Message& message : messages) {
+    if (message.role != Role::user && message.role != Role::assistant) continue;
+    for (const auto& [placeholder, value] : fillings) {
+      if (!value.empty()) replace_all(message.content, placeholder, value);
+    }
+  }
+}
+
+ChatRow chat_row(Json::Object columns, const RowSettings& settings, JsonParser& parser) {
+  refuse_media(columns);
+  put_chosen(columns);
+  ChatRow row;
+  row.tools = tools_of(take_column(columns, "tools"), parser);
+  row.options = options_of(columns);
+  row.messages = messages_of(columns, parser);
+  check_rejected(columns, row.messages);
+  fill_names(row.messages, settings);
+  return row;
+}
+
+}  // namespace
+
+Row read_row(Json::Object columns, const RowSettings& settings, JsonParser& parser) {
+  try {
+    rename_by_job(columns, settings);
+    if (has_value(columns, "input_ids")) return token_row(columns);
+    return chat_row(std::move(columns), settings, parser);
+  } catch (const Dropped& dropped) {
+    return dropped;
+  }
+}
+
+Row RowParser::parse(const RawRow& row) {
+  Json::Object columns = file_->format() == RowFormat::csv ? fields_of(row) : columns_of(row);
+  return read_row(std::move(columns), settings_, parser_);
+}
+
+Json::Object RowParser::columns_of(const RawRow& row) {
+  std::optional<Json> value = parser_.parse(row.text);
+  if (!value) {
+    const JsonFault fault = json_fault(row.text);
+    throw InputError(fmt::format("{} not JSON: {}", file_->place(row.offset + fault.offset), fault.reason));
+  }
+  auto* columns = value->as<Json::Object>();
+  if (columns == nullptr) {
+    throw InputError(
+        fmt::format("{} a row must be an object {{\"column\": value, ..}}", file_->place(row.offset)));
+  }
+  return std::move(*columns);
+}
+
+Json::Object RowParser::fields_of(const RawRow& row) const {
+  if (!is_utf8(row.text)) throw InputError(file_->place(row.offset) + " not UTF-8");
+  std::vector<std::string> fields = csv_fields(row.text);
+  const std::vector<std::string>& names = file_->columns();
+  if (fields.size() > names.size()) {
+    throw InputError(fmt::format("{} {} fields, but the header names {} columns", file_->place(row.offset),
+                                 fields.size(), names.size()));
+  }
+  Json::Object columns;
+  for (std::size_t i = 0; i < fields.size(); ++i) set_member(columns, names[i], Json(std::move(fields[i])));
+  return columns;
+}
+
+}  // namespace moebius::data

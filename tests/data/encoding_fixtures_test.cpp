@@ -1,0 +1,142 @@
+// Whole rows against what ms-swift 4.6.0 made of them: tokens, labels and weights, one by one.
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "data/encode/encoder.h"
+#include "tests/support/catch.h"
+#include "tests/support/shared.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/unpacked_tokenizer.h"
+
+namespace moebius::data {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+json read_json(const fs::path& path) {
+  std::ifstream file(path);
+  return json::parse(file);
+}
+
+std::vector<std::string> lines_of(const fs::path& path) {
+  std::ifstream file(path);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  return lines;
+}
+
+bool is_one_of(const std::string& word, std::initializer_list<const char*> words) {
+  return std::any_of(words.begin(), words.end(), [&](const char* each) { return word == each; });
+}
+
+/// The cases whose template, mode, agent template and loss scale are built.
+bool is_built(const json& settings) {
+  const json& agent = settings.contains("agent_template_resolved") ? settings["agent_template_resolved"]
+                                                                   : settings["agent_template"];
+  return is_one_of(settings["template"], {"qwen2_5", "qwen3", "qwen3_nothinking", "qwen3_thinking"}) &&
+         settings["mode"] == "sft" && (agent.is_null() || is_one_of(agent, {"hermes", "none"})) &&
+         is_one_of(settings["loss_scale"], {"default", "last_round", "all", "ignore_empty_think",
+                                            "default+ignore_empty_think", "last_round+ignore_empty_think"});
+}
+
+job::Job job_of(const json& settings) {
+  job::Job job;
+  job.data.template_name = settings["template"];
+  job.data.loss_scale = settings["loss_scale"];
+  job.data.system = settings["system"];
+  job.data.max_length = settings["max_length"];
+  const std::string truncation = settings["truncation"];
+  job.data.truncation = truncation == "left"    ? job::Truncation::left
+                        : truncation == "right" ? job::Truncation::right
+                                                : job::Truncation::remove;
+  const auto flag = [&](const char* name) -> std::optional<bool> {
+    if (!settings.contains(name)) return std::nullopt;
+    return settings[name].get<bool>();
+  };
+  job.data.enable_thinking = flag("enable_thinking");
+  job.data.preserve_thinking = flag("preserve_thinking");
+  job.data.add_non_thinking_prefix = flag("add_non_thinking_prefix").value_or(true);
+  job.data.disable_ignore_empty_think = flag("disable_ignore_empty_think").value_or(false);
+  job.data.response_prefix = settings.value("response_prefix", "");
+  return job;
+}
+
+/// The case's rows as a file of the format that ms-swift read.
+fs::path rows_file(const fs::path& folder, const json& settings, const fs::path& scratch) {
+  const std::string format = settings.value("format", "jsonl");
+  if (format != "json") return folder / ("rows." + format);
+  const fs::path path = scratch / "rows.json";
+  std::ofstream file(path);
+  std::string separator = "[";
+  for (const std::string& line : lines_of(folder / "rows.jsonl"))
+    file << std::exchange(separator, ",\n") << line;
+  file << "\n]\n";
+  return path;
+}
+
+void check_row(const Encoded& encoded, const json& expected) {
+  const auto* dropped = std::get_if<Dropped>(&encoded);
+  INFO("left out: " << (dropped == nullptr ? "no" : dropped->text()));
+  REQUIRE((dropped != nullptr) == expected.contains("dropped"));
+  if (dropped != nullptr) return;
+  const auto& sample = std::get<Sample>(encoded);
+  CHECK(sample.ids == expected["input_ids"].get<std::vector<std::int32_t>>());
+  CHECK(sample.labels == expected["labels"].get<std::vector<std::int32_t>>());
+  const json& weights = expected["loss_scale"];
+  CHECK(sample.loss_scale == (weights.is_null() ? std::vector<float>{} : weights.get<std::vector<float>>()));
+}
+
+std::int64_t check_case(const fs::path& folder, const Tokenizer& tokenizer, const fs::path& scratch) {
+  const json settings = read_json(folder / "settings.json");
+  EncodeSettings encode = encode_settings(job_of(settings), {});
+  if (!settings.value("is_binary_loss_scale", true)) encode.weights = Weights::numbers;
+  const Encoder encoder(&tokenizer, encode, "<|im_end|>");
+  const RowFile file(rows_file(folder, settings, scratch));
+  RowReader reader(file);
+  RowParser parser(file, {});
+  std::int64_t rows = 0;
+  for (const std::string& line : lines_of(folder / "expected.jsonl")) {
+    INFO(folder.filename().string() << " row " << rows + 1);
+    const std::optional<RawRow> raw = reader.next();
+    REQUIRE(raw.has_value());
+    check_row(encoder.encode(parser.parse(*raw)), json::parse(line));
+    ++rows;
+  }
+  CHECK_FALSE(reader.next().has_value());
+  return rows;
+}
+
+}  // namespace
+
+TEST_CASE("rows are encoded as ms-swift encodes them") {
+  const std::optional<fs::path> shared = test::shared_folder();
+  if (!shared) return;
+  const test::TemporaryFolder scratch;
+  std::map<std::string, Tokenizer> tokenizers;
+  std::int64_t cases = 0;
+  std::int64_t rows = 0;
+  for (const auto& entry : fs::directory_iterator(*shared / "data/fixtures/swift")) {
+    const json settings = read_json(entry.path() / "settings.json");
+    if (!is_built(settings)) continue;
+    const std::string name = settings["model"] == "qwen2_5" ? "qwen2_5" : "qwen3";
+    auto found = tokenizers.find(name);
+    if (found == tokenizers.end()) {
+      found = tokenizers.emplace(name, test::unpacked_tokenizer(*shared, name)).first;
+    }
+    rows += check_case(entry.path(), found->second, scratch.path());
+    ++cases;
+  }
+  CHECK(cases >= 68);
+  CHECK(rows >= 493);
+}
+
+}  // namespace moebius::data
