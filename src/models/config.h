@@ -6,14 +6,15 @@
 
 namespace moebius::models {
 
-/// How rotary frequencies are stretched beyond the length that a model was trained on. Kinds that are not
-/// built are refused when the config is read.
+/// How rotary frequencies are stretched beyond the length that a model was trained on (rope.h computes them).
+/// Other kinds are refused when the config is read.
 struct RopeScaling {
   enum class Kind : std::uint8_t { none, linear, yarn, llama3 } kind = Kind::none;
   double factor = 1;
   std::int64_t original_length = 0;                            // original_max_position_embeddings
   double beta_fast = 32, beta_slow = 1;                        // yarn
-  std::optional<double> attention_factor;                      // yarn; otherwise 0.1 ln(factor) + 1
+  bool whole_bounds = true;                                    // yarn: truncate
+  double attention_factor = 1;                                 // yarn; what cosines and sines are scaled by
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
 };
 
@@ -25,7 +26,7 @@ struct ModelConfig {
   std::int64_t layers = 0;         // num_hidden_layers
   std::int64_t heads = 0;          // num_attention_heads
   std::int64_t kv_heads = 0;       // num_key_value_heads
-  std::int64_t head_dim = 0;       // head_dim, else hidden / heads
+  std::int64_t head_dim = 0;       // head_dim
   std::int64_t dense_width = 0;    // intermediate_size
   std::int64_t experts = 0;        // num_experts or num_local_experts; 0 for dense models
   std::int64_t top_k = 0;          // num_experts_per_tok
@@ -36,6 +37,7 @@ struct ModelConfig {
     sum_to_one
   } topk_weights = TopkWeights::sum_to_one;  // norm_topk_prob
   bool qkv_bias = false;                     // attention_bias (qwen2: always)
+  bool output_bias = false;                  // attention_bias (qwen2: never)
   bool qk_norm = false;                      // qwen3 families
   bool tied_embeddings = false;              // tie_word_embeddings
   double rms_epsilon = 1e-6;                 // rms_norm_eps

@@ -1,0 +1,70 @@
+#include <fmt/format.h>
+#include <functional>
+
+#include "base/text.h"
+#include "models/models.h"
+
+namespace moebius::models {
+namespace {
+
+/// "use 1, 2, 4": every degree up to `most` that fits.
+std::string usable(std::int64_t most, const std::function<bool(std::int64_t)>& fits) {
+  std::vector<std::string> degrees;
+  for (std::int64_t degree = 1; degree <= most; ++degree) {
+    if (fits(degree)) degrees.push_back(std::to_string(degree));
+  }
+  return "use " + join(degrees);
+}
+
+struct Extent {
+  std::int64_t size;
+  std::string what;
+};
+
+void check_tensor(const ModelConfig& config, std::int64_t tensor, std::vector<MeshProblem>& problems) {
+  std::vector<Extent> extents{{config.kv_heads, "key and value heads"}, {config.heads, "attention heads"}};
+  if (config.dense_width > 0) extents.push_back({config.dense_width, "MLP width (intermediate_size)"});
+  const auto fits = [&](std::int64_t degree) {
+    for (const Extent& extent : extents) {
+      if (extent.size % degree != 0) return false;
+    }
+    return true;
+  };
+  for (const Extent& extent : extents) {
+    if (extent.size % tensor == 0) continue;
+    problems.push_back(
+        {"parallel.tensor", fmt::format("parallel.tensor = {} does not divide the model's {} {} ({})", tensor,
+                                        extent.size, extent.what, usable(config.kv_heads, fits))});
+    return;
+  }
+}
+
+}  // namespace
+
+std::vector<MeshProblem> check_mesh(const ModelConfig& config, const cluster::Degrees& degrees) {
+  std::vector<MeshProblem> problems;
+  check_tensor(config, degrees.tensor, problems);
+  bool has_experts = false;
+  for (const bool is_moe : config.is_moe_layer) has_experts = has_experts || is_moe;
+  if (!has_experts && degrees.expert > 1) {
+    problems.push_back(
+        {"parallel.expert", fmt::format("parallel.expert = {}, but the model ({}) has no experts (use 1)",
+                                        degrees.expert, config.family)});
+  } else if (has_experts && config.experts % degrees.expert != 0) {
+    problems.push_back(
+        {"parallel.expert",
+         fmt::format("parallel.expert = {} does not divide the model's {} experts ({})", degrees.expert,
+                     config.experts,
+                     usable(config.experts, [&](std::int64_t n) { return config.experts % n == 0; }))});
+  }
+  const auto refuse_above_one = [&](const std::string& key, std::int64_t degree) {
+    if (degree == 1) return;
+    problems.push_back({key, fmt::format("{} = {} is not built for this model (use 1)", key, degree)});
+  };
+  refuse_above_one("parallel.expert_tensor", degrees.expert_tensor);
+  refuse_above_one("parallel.context", degrees.context);
+  refuse_above_one("parallel.pipeline", degrees.pipeline);
+  return problems;
+}
+
+}  // namespace moebius::models
