@@ -19,6 +19,12 @@ Environment Environment::of(const char* const* entries) {
   return environment;
 }
 
+Environment Environment::of(std::map<std::string, std::string> values) {
+  Environment environment;
+  environment.values_ = std::move(values);
+  return environment;
+}
+
 std::optional<std::string> Environment::get(const std::string& name) const {
   const auto found = values_.find(name);
   if (found == values_.end()) return std::nullopt;

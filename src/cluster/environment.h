@@ -10,10 +10,9 @@ namespace moebius::cluster {
 /// be any launcher.
 class Environment {
  public:
-  Environment() = default;
-  explicit Environment(std::map<std::string, std::string> values) : values_(std::move(values)) {}
   /// From "NAME=value" entries that end with a null pointer: `Environment::of(environ)`.
   [[nodiscard]] static Environment of(const char* const* entries);
+  [[nodiscard]] static Environment of(std::map<std::string, std::string> values);
 
   [[nodiscard]] std::optional<std::string> get(const std::string& name) const;
   /// The variable as a whole number; nothing where it is not set or not a number.

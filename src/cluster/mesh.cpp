@@ -106,7 +106,6 @@ std::string Mesh::text() const {
   const std::string attention = product_text({Axis::tensor, Axis::context, Axis::data, Axis::pipeline});
   const std::string experts = product_text({Axis::expert_tensor, Axis::expert, Axis::expert_data});
   const bool folded = degree(Axis::expert) > 1 || degree(Axis::expert_tensor) > 1;
-  if (attention.empty()) return "1 rank alone";
   return folded ? attention + ", " + experts : attention;
 }
 
