@@ -1,0 +1,78 @@
+#include "tests/end_to_end/tiny_job.h"
+#include "tests/support/catch.h"
+
+using namespace moebius;
+
+namespace {
+
+std::vector<std::string> on_mesh(const std::string& job, int tensor, int expert) {
+  return {"train", job,
+          "--set", fmt::format("parallel.tensor={}", tensor),
+          "--set", fmt::format("parallel.expert={}", expert)};
+}
+
+}  // namespace
+
+TEST_CASE("every valid mesh of 1, 2, 4 and 8 ranks gives the losses of one rank", "[slow][mesh]") {
+  const test::TemporaryFolder folder;
+  const test::Program program(folder);
+  test::TinyJob job(folder);
+  const auto run = [&](const std::string& name, int ranks, int tensor, int expert) {
+    const auto outcome = program.run(ranks, on_mesh(job.file(name), tensor, expert));
+    INFO(name << ": " << outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    return job.metrics(name);
+  };
+  const auto alone = run("alone", 1, 1, 1);
+  REQUIRE(alone.size() == 20);
+  CHECK(alone.back()["loss"].get<double>() < 0.7 * alone.front()["loss"].get<double>());
+
+  for (const int ranks : {2, 4, 8}) {
+    for (int tensor = 1; tensor <= ranks; tensor *= 2) {
+      for (int expert = 1; expert <= ranks; expert *= 2) {
+        const auto rows = run(fmt::format("r{}t{}e{}", ranks, tensor, expert), ranks, tensor, expert);
+        const auto worst = [&](const char* key) {
+          return test::worst_relative(test::column(rows, key), test::column(alone, key));
+        };
+        WARN(fmt::format("{} ranks, tensor {}, expert {}: loss off by {:.1e}, grad_norm {:.1e}, aux {:.1e}",
+                         ranks, tensor, expert, worst("loss"), worst("grad_norm"), worst("aux_loss")));
+        CHECK(worst("loss") < 1e-5);
+        CHECK(worst("grad_norm") < 1e-4);
+        CHECK(worst("aux_loss") < 1e-5);
+        CHECK(worst("z_loss") < 1e-4);
+      }
+    }
+  }
+}
+
+TEST_CASE("a checkpoint of one mesh goes on on another as if nothing had happened", "[slow][resume]") {
+  const test::TemporaryFolder folder;
+  const test::Program program(folder);
+  test::TinyJob job(folder);
+  const auto finished = program.run(4, on_mesh(job.file("whole"), 2, 2));
+  INFO(finished.err);
+  REQUIRE(finished.exit_code == 0);
+  // The checkpoint of iteration 10 is copied to other outputs, which then go on from it.
+  const auto resume = [&](const std::string& name, int ranks, int tensor, int expert) {
+    const auto arguments = on_mesh(job.file(name), tensor, expert);
+    const std::string from = job.output("whole") + "/checkpoints", to = job.output(name) + "/checkpoints";
+    std::filesystem::create_directories(to);
+    std::filesystem::copy_file(from + "/step_00000010.h5", to + "/step_00000010.h5");
+    const auto outcome = program.run(ranks, arguments);
+    INFO(name << ": " << outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    return job.metrics(name);
+  };
+  const auto whole = job.metrics("whole");
+  const std::vector<test::Json> rest(whole.begin() + 10, whole.end());
+  const auto same = resume("same", 4, 2, 2);
+  REQUIRE(same.size() == 10);
+  for (std::size_t i = 0; i < 10; ++i) {
+    for (const char* key : {"loss", "grad_norm", "aux_loss", "z_loss", "lr"})
+      CHECK(same[i][key] == rest[i][key]);
+  }
+  CHECK(test::worst_relative(test::column(resume("one", 1, 1, 1), "loss"), test::column(rest, "loss")) <
+        1e-5);
+  CHECK(test::worst_relative(test::column(resume("data4", 4, 1, 1), "loss"), test::column(rest, "loss")) <
+        1e-5);
+}
