@@ -5,11 +5,11 @@
 #include <fmt/format.h>
 #include <optional>
 #include <sstream>
-#include <toml++/toml.h>
 #include <utility>
 
 #include "base/text.h"
 #include "job/duration.h"
+#include "job/toml.h"
 #include "job/unknown.h"
 #include "job/write.h"
 
@@ -18,13 +18,14 @@ namespace {
 
 /// "3 is an integer", "[ 1, 2 ] is a list": a node of the file for a message, cut to one short line.
 std::string found_text(const toml::node& node) {
-  constexpr std::size_t most_letters = 48;
+  constexpr std::size_t most_bytes = 48;
   std::ostringstream stream;
   node.visit([&](const auto& value) {
     stream << toml::toml_formatter{value, toml::format_flags::allow_unicode_strings};
   });
   std::string text = stream.str();
-  const std::size_t end = std::min(text.find('\n'), most_letters);
+  std::size_t end = std::min(text.find('\n'), most_bytes);
+  while (end < text.size() && (text[end] & 0xC0) == 0x80) --end;  // not inside a UTF-8 character
   if (end < text.size()) text = text.substr(0, end) + "...";
   const char* kind = "a date or time";
   if (node.is_string()) kind = "a string";

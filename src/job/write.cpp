@@ -3,9 +3,9 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "base/text.h"
+#include "job/toml.h"
 
 namespace moebius::job {
 namespace {
