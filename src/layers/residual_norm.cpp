@@ -29,14 +29,14 @@ void ResidualNorm<P>::forward(const Input& input, Saved& saved, Context<P>& cont
 }
 
 template <Platform P>
-void ResidualNorm<P>::backward(View<const T, 2, S> dnormed, View<T, 2, S> dstream, const Saved& saved,
-                               View<float, 1, S> dgain, Context<P>& context) const {
-  kernels::rmsnorm_backward(kernels::RmsNormBackward<T, S>{.dy = dnormed,
+void ResidualNorm<P>::backward(const Gradient& gradient, const Saved& saved, View<float, 1, S> dgain,
+                               Context<P>& context) const {
+  kernels::rmsnorm_backward(kernels::RmsNormBackward<T, S>{.dy = gradient.dnormed,
                                                            .x = saved.sum,
                                                            .gain = gain,
                                                            .inv_rms = saved.inv_rms,
-                                                           .add = dstream,
-                                                           .dx = dstream,
+                                                           .add = gradient.beside,
+                                                           .dx = gradient.dstream,
                                                            .dgain = dgain},
                             context.queue);
 }

@@ -25,10 +25,14 @@ struct ResidualNorm {
   float epsilon;
 
   void forward(const Input& input, Saved& saved, Context<P>& context) const;
-  /// dstream, the gradient in the stream after the norm's tap, takes in what came through the norm and so
-  /// becomes the gradient in the stream before it, which is also the gradient in `delta`.
-  void backward(View<const T, 2, S> dnormed, View<T, 2, S> dstream, const Saved& saved,
-                View<float, 1, S> dgain, Context<P>& context) const;
+
+  struct Gradient {
+    View<const T, 2, S> dnormed;  // [tokens / tensor, hidden]
+    View<const T, 2, S> beside;   // what reaches the stream on its other way; or empty
+    View<T, 2, S> dstream;        // overwritten: the gradient in `sum` and so in `delta`; may be the others
+  };
+  void backward(const Gradient& gradient, const Saved& saved, View<float, 1, S> dgain,
+                Context<P>& context) const;
 };
 
 }  // namespace moebius::layers

@@ -79,6 +79,9 @@ bool is_owner(const Parameter& parameter, const Mesh& mesh) {
 
 ShardLayout::ShardLayout(ParameterTable table, const Mesh& mesh) : table_(std::move(table)) {
   for (const Parameter& parameter : table_) {
+    if (!index_by_name_.emplace(parameter.name, rows_.size()).second) {
+      throw std::logic_error("two parameters are called " + parameter.name);
+    }
     Slab slab = local_slab(parameter, mesh);
     const std::int64_t size = slab.size();
     const std::int64_t offset =
@@ -88,10 +91,16 @@ ShardLayout::ShardLayout(ParameterTable table, const Mesh& mesh) : table_(std::m
   }
 }
 
+std::optional<std::size_t> ShardLayout::find(const std::string& name) const {
+  const auto found = index_by_name_.find(name);
+  if (found == index_by_name_.end()) return {};
+  return found->second;
+}
+
 std::size_t ShardLayout::index_of(const std::string& name) const {
-  const auto found = std::ranges::find(table_, name, &Parameter::name);
-  if (found == table_.end()) throw std::logic_error("no parameter is called " + name);
-  return std::size_t(found - table_.begin());
+  const std::optional<std::size_t> index = find(name);
+  if (!index) throw std::logic_error("no parameter is called " + name);
+  return *index;
 }
 
 std::vector<Run> runs_of(const Parameter& parameter, const Slab& slab) {

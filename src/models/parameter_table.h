@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/math.h"
@@ -98,10 +100,13 @@ class ShardLayout {
   [[nodiscard]] std::int64_t size() const { return size_; }  // elements of the flat buffer, gaps included
   /// Index of the parameter of that name; throws std::logic_error where there is none.
   [[nodiscard]] std::size_t index_of(const std::string& name) const;
+  /// The same, or nothing.
+  [[nodiscard]] std::optional<std::size_t> find(const std::string& name) const;
 
  private:
   ParameterTable table_;
   std::vector<Row> rows_;
+  std::unordered_map<std::string, std::size_t> index_by_name_;
   std::int64_t size_ = 0;
 };
 
