@@ -13,4 +13,5 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/math.h"
+#include "base/stopwatch.h"
 #include "base/text.h"

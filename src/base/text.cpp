@@ -86,6 +86,12 @@ std::optional<std::int64_t> parse_bytes(std::string_view text) {
   return std::nullopt;
 }
 
+std::uint64_t fingerprint(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const char letter : text) hash = (hash ^ std::uint8_t(letter)) * 0x100000001b3u;
+  return hash;
+}
+
 std::string seconds_text(double seconds) {
   if (seconds < 60) return fmt::format("{:.1f}s", seconds);
   const auto whole = std::int64_t(std::llround(seconds));

@@ -1,0 +1,103 @@
+#include "data/store/encode_share.h"
+
+#include <exception>
+#include <fmt/format.h>
+#include <omp.h>
+#include <sstream>
+
+namespace moebius::data {
+namespace {
+
+constexpr std::int64_t kBlock = 64;    // rows that one rank takes in a row
+constexpr std::size_t kAtOnce = 4096;  // rows encoded before they are written
+
+/// Encodes rows on all threads; each thread has a parser of its own.
+class Crew {
+ public:
+  explicit Crew(const ShareOfFile& work) : encoder_(work.encoder) {
+    for (int thread = 0; thread < omp_get_max_threads(); ++thread)
+      parsers_.emplace_back(work.file, work.settings);
+  }
+
+  [[nodiscard]] std::vector<Encoded> encode(const std::vector<RawRow>& rows) {
+    std::vector<Encoded> encoded(rows.size());
+    std::vector<std::exception_ptr> errors(rows.size());
+    const auto count = std::int64_t(rows.size());
+#pragma omp parallel for schedule(dynamic, 16)
+    for (std::int64_t i = 0; i < count; ++i) {
+      try {
+        RowParser& parser = parsers_[std::size_t(omp_get_thread_num())];
+        encoded[std::size_t(i)] = encoder_.encode(parser.parse(rows[std::size_t(i)]));
+      } catch (
+          ...) {  // must not leave the parallel region; the first in the order of the rows is thrown below
+        errors[std::size_t(i)] = std::current_exception();
+      }
+    }
+    for (const std::exception_ptr& error : errors) {
+      if (error) std::rethrow_exception(error);
+    }
+    return encoded;
+  }
+
+ private:
+  const Encoder& encoder_;
+  std::vector<RowParser> parsers_;
+};
+
+}  // namespace
+
+std::string ShareReport::text() const {
+  std::string text = fmt::format("rows {}\n", rows);
+  for (std::size_t reason = 0; reason < kDropReasons; ++reason) {
+    const auto& tally = dropped.tallies[reason];
+    if (tally.count > 0) text += fmt::format("{} {} {}\n", reason, tally.count, tally.row);
+  }
+  return text;
+}
+
+ShareReport ShareReport::from_text(std::string_view text) {
+  ShareReport report;
+  std::istringstream lines{std::string(text)};
+  std::string word;
+  lines >> word >> report.rows;
+  std::size_t reason = 0;
+  DropCounts::Tally tally;
+  while (lines >> reason >> tally.count >> tally.row) {
+    if (reason < kDropReasons) report.dropped.tallies[reason] = tally;
+  }
+  return report;
+}
+
+void ShareReport::add(const ShareReport& other) {
+  rows += other.rows;
+  dropped.add(other.dropped);
+}
+
+ShareReport encode_share(const ShareOfFile& work, SampleWriter& writer) {
+  ShareReport report;
+  Crew crew(work);
+  std::vector<RawRow> waiting;
+  const auto flush = [&] {
+    const std::vector<Encoded> encoded = crew.encode(waiting);
+    for (std::size_t i = 0; i < encoded.size(); ++i) {
+      const std::int64_t row = waiting[i].number;
+      if (const auto* sample = std::get_if<Sample>(&encoded[i])) {
+        writer.add(row - 1, sample->view());
+      } else {
+        report.dropped.add(std::get<Dropped>(encoded[i]).reason, 0, row);
+      }
+    }
+    waiting.clear();
+  };
+  RowReader reader(work.file);
+  while (const std::optional<RawRow> row = reader.next()) {
+    if ((row->number - 1) / kBlock % work.share.of != work.share.index) continue;
+    waiting.push_back(*row);
+    ++report.rows;
+    if (waiting.size() == kAtOnce) flush();
+  }
+  flush();
+  return report;
+}
+
+}  // namespace moebius::data

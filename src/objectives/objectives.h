@@ -1,0 +1,6 @@
+#pragma once
+/// objectives: what is minimised. An objective takes a micro batch through the decoder and adds to the
+/// gradients; it says which numbers the step reports.
+///
+///   sft.h   supervised fine-tuning: sum of loss_scale * token loss / trained tokens of the global batch
+#include "objectives/sft.h"
