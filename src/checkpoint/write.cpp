@@ -1,0 +1,283 @@
+#include "checkpoint/write.h"
+
+#include <algorithm>
+#include <exception>
+#include <fmt/format.h>
+#include <memory>
+#include <optional>
+#include <system_error>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "checkpoint/checksums.h"
+#include "checkpoint/format.h"
+#include "checkpoint/hdf5.h"
+#include "checkpoint/output_folder.h"
+#include "checkpoint/reader.h"
+#include "cluster/mpi.h"
+#include "tensor/view.h"
+
+namespace moebius::checkpoint {
+namespace {
+
+using cluster::Cluster;
+using std::filesystem::path;
+
+constexpr std::int64_t kLongestCall = std::int64_t{1} << 30;  // bytes a rank and call
+
+/// HDF5's complaints while writing are the file system's fault, not that of a file we were given.
+template <class Work>
+auto writing(const path& file, Work&& work) {
+  try {
+    return work();
+  } catch (const Hdf5Error& error) {
+    throw ClusterError(fmt::format("{}: {}; no checkpoint was written", file.string(), error.what()));
+  }
+}
+
+std::string tensor_path(const TensorGroup& group, const models::Parameter& parameter) {
+  return group.name + "/" + parameter.name;
+}
+
+std::int64_t longest_piece(const WriteRequest& request, Dtype dtype) {
+  const std::int64_t bytes = std::min(request.buffer_bytes, kLongestCall);
+  return std::max<std::int64_t>(1, bytes / size_of(dtype));
+}
+
+/// The file with a dataset for each tensor: space set aside, nothing in it. Rank 0 alone.
+void create_skeleton(const path& file, const WriteRequest& request) {
+  writing(file, [&] {
+    Handle handle = open_file(file, Open::create);
+    for (const TensorGroup& group : request.groups) {
+      for (std::size_t i = 0; i < request.table.size(); ++i)
+        create_dataset(handle.get(), tensor_path(group, request.table[i]), type_of(group.dtypes[i]),
+                       request.table[i].shape);
+    }
+    handle.close("cannot be closed");
+  });
+  std::vector<std::vector<Dtype>> dtypes;
+  for (const TensorGroup& group : request.groups) dtypes.push_back(group.dtypes);
+  reserve_space(file, file_bytes(request.contents, request.table, dtypes));
+}
+
+/// The collective part: every rank writes its slabs, tensor after tensor. A rank that fails goes on making
+/// the calls, with nothing to write, until all know; so nobody waits for it.
+class SlabWriter {
+ public:
+  SlabWriter(const path& file, const WriteRequest& request, Cluster& cluster)
+      : file_(file), request_(request), cluster_(cluster), transfer_(collective_transfer()) {}
+
+  /// What this rank wrote. Throws AgreedError where a rank failed.
+  std::vector<SlabRecord> run() {
+    count_calls();
+    {
+      const cluster::Watch watch(cluster_.watchdog(), models::Axis::world, "open", "checkpoint");
+      attempt([&] { handle_ = open_file(file_, cluster_.world().get()); });
+    }
+    for (tensor_ = 0; tensor_ < calls_.size() && !any_rank_failed(); ++tensor_) write_tensor();
+    attempt([&] {
+      checked(H5Fflush(handle_.get(), H5F_SCOPE_GLOBAL), "cannot be flushed");
+      handle_.close("cannot be closed");
+    });
+    cluster_.together("write the checkpoint", [&] {
+      if (failure_) std::rethrow_exception(failure_);
+    });
+    return std::move(records_);
+  }
+
+ private:
+  [[nodiscard]] const TensorGroup& group() const { return request_.groups[tensor_ / request_.table.size()]; }
+  [[nodiscard]] std::size_t parameter() const { return tensor_ % request_.table.size(); }
+  [[nodiscard]] Dtype dtype() const { return group().dtypes[parameter()]; }
+  [[nodiscard]] std::vector<Slab> pieces() const {
+    return pieces_of(request_.slabs[parameter()], longest_piece(request_, dtype()));
+  }
+
+  /// Every rank calls as often as the one with the most pieces; and the buffer holds this rank's largest.
+  void count_calls() {
+    calls_.resize(request_.groups.size() * request_.table.size());
+    std::int64_t buffer_bytes = 0;
+    for (tensor_ = 0; tensor_ < calls_.size(); ++tensor_) {
+      const std::vector<Slab> mine = pieces();
+      calls_[tensor_] = std::int64_t(mine.size());
+      for (const Slab& piece : mine) buffer_bytes = std::max(buffer_bytes, piece.size() * size_of(dtype()));
+    }
+    buffer_ = std::make_unique_for_overwrite<std::byte[]>(std::size_t(buffer_bytes));
+    cluster_.all_reduce("checkpoint calls", std::span<std::int64_t>(calls_), cluster::Reduction::max);
+  }
+
+  void write_tensor() {
+    const std::string name = tensor_path(group(), request_.table[parameter()]);
+    Dataset dataset;
+    attempt([&] { dataset = open_dataset(handle_.get(), name); });
+    if (any_rank_failed()) return;
+    const std::vector<Slab> mine = pieces();
+    for (std::int64_t call = 0; call < calls_[tensor_]; ++call) {
+      const Slab* piece = call < std::int64_t(mine.size()) && !failure_ ? &mine[std::size_t(call)] : nullptr;
+      attempt([&] {
+        if (piece != nullptr) fill(*piece);
+      });
+      if (failure_) piece = nullptr;
+      const cluster::Watch watch(cluster_.watchdog(), models::Axis::world, "write", name);
+      attempt([&] { write_slab(dataset, piece, buffer_.get(), transfer_.get()); });
+    }
+  }
+
+  void fill(const Slab& piece) {
+    const std::span<std::byte> elements(buffer_.get(), std::size_t(piece.size() * size_of(dtype())));
+    group().source(parameter(), piece, elements);
+    records_.push_back(
+        {std::int64_t(tensor_), piece, checksum_of(elements.data(), std::int64_t(elements.size()))});
+  }
+
+  /// Keeps the first failure for the end.
+  template <class Work>
+  void attempt(Work&& work) {
+    try {
+      writing(file_, work);
+    } catch (...) {
+      if (!failure_) failure_ = std::current_exception();
+    }
+  }
+
+  bool any_rank_failed() {
+    return cluster_.all_reduce("checkpoint status", std::int64_t(failure_ != nullptr),
+                               cluster::Reduction::max) > 0;
+  }
+
+  const path& file_;
+  const WriteRequest& request_;
+  Cluster& cluster_;
+  Handle transfer_, handle_;
+  std::unique_ptr<std::byte[]> buffer_;
+  std::vector<std::int64_t> calls_;  // of each tensor, the groups one after the other
+  std::size_t tensor_ = 0;
+  std::vector<SlabRecord> records_;
+  std::exception_ptr failure_;
+};
+
+bool comes_before(const SlabRecord& a, const SlabRecord& b) {
+  if (a.tensor != b.tensor) return a.tensor < b.tensor;
+  return std::ranges::lexicographical_compare(a.slab.ranges, b.slab.ranges, {}, &Range::begin, &Range::begin);
+}
+
+/// The slabs of all ranks as one table; throws std::logic_error where they leave a gap or overlap.
+ChecksumTable table_of(const WriteRequest& request, const std::vector<std::string>& parts) {
+  ChecksumTable table;
+  std::vector<std::int64_t> missing;  // elements of each tensor
+  for (const TensorGroup& group : request.groups) {
+    for (const models::Parameter& parameter : request.table) {
+      table.tensors.push_back(tensor_path(group, parameter));
+      missing.push_back(parameter.size());
+    }
+  }
+  for (const std::string& part : parts) {
+    for (SlabRecord& record : from_bytes(part)) {
+      missing[std::size_t(record.tensor)] -= record.slab.size();
+      table.slabs.push_back(std::move(record));
+    }
+  }
+  for (std::size_t i = 0; i < missing.size(); ++i) {
+    if (missing[i] != 0)
+      throw std::logic_error(
+          fmt::format("{}: {} elements are written by no rank or by two", table.tensors[i], missing[i]));
+  }
+  std::ranges::sort(table.slabs, comes_before);
+  return table;
+}
+
+/// Everything that is not a tensor, the checksums last. Rank 0 alone.
+void finish(const path& file, const WriteRequest& request, ChecksumTable table) {
+  writing(file, [&] {
+    Handle handle = open_file(file, Open::write);
+    const auto add = [&](const std::string& name, std::string_view bytes, BytesKind kind) {
+      SlabRecord record = write_bytes(handle.get(), name, bytes, kind);
+      record.tensor = std::int64_t(table.tensors.size());
+      table.tensors.push_back(name);
+      if (!bytes.empty()) table.slabs.push_back(std::move(record));
+    };
+    write_attribute(handle.get(), kFormat, kFormatName);
+    write_attribute(handle.get(), kFormatVersion, kThisVersion);
+    write_attribute(handle.get(), kIteration, request.contents.iteration);
+    write_attribute(handle.get(), kSamples, request.contents.samples);
+    write_attribute(handle.get(), kSeed, request.contents.seed);
+    write_attribute(handle.get(), kSequence, request.contents.sequence);
+    if (!request.contents.job.empty()) add(kJob, request.contents.job, BytesKind::text);
+    for (const auto& [name, bytes] : request.contents.model_files)
+      add(kModelFolder + name, bytes, BytesKind::raw);
+    store(handle.get(), table);
+    checked(H5Fflush(handle.get(), H5F_SCOPE_GLOBAL), "cannot be flushed");
+    handle.close("cannot be closed");
+  });
+  File(file, File::Mode::write_existing).sync();
+}
+
+/// Reads the file back, each rank its share of all slabs whoever wrote them.
+void verify(const path& file, const Cluster& cluster) {
+  const std::string cure =
+      "what was written does not come back: the file system or MPI-IO lost it (with Open MPI, try "
+      "OMPI_MCA_fcoll=^vulcan); no checkpoint was written";
+  std::string found;
+  try {
+    const std::vector<std::string> damage = Reader(file).damage(cluster.size(), cluster.rank());
+    if (!damage.empty()) found = damage.front();
+  } catch (const DamagedError& error) {
+    found = error.what();
+  }
+  if (!found.empty()) throw ClusterError(found + "; " + cure);
+}
+
+void publish(const path& partial, const path& file) {
+  std::error_code error;
+  std::filesystem::rename(partial, file, error);
+  if (error)
+    throw ClusterError(
+        fmt::format("{}: cannot be renamed to {}: {}", partial.string(), file.string(), error.message()));
+  sync_folder(file.has_parent_path() ? file.parent_path() : ".");
+}
+
+}  // namespace
+
+std::int64_t file_bytes(const Contents& contents, const models::ParameterTable& table,
+                        std::span<const std::vector<Dtype>> groups) {
+  constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
+  std::int64_t bytes = 4 * kMebibyte;  // metadata that does not grow
+  for (const std::vector<Dtype>& dtypes : groups) {
+    for (std::size_t i = 0; i < table.size(); ++i) {
+      const std::int64_t tensor = table[i].size() * size_of(dtypes[i]);
+      bytes += tensor + 1024 + (tensor >= 8 * kMebibyte ? kMebibyte : 0);  // header, alignment
+    }
+  }
+  for (const auto& [name, file] : contents.model_files) bytes += std::int64_t(file.size());
+  return bytes + std::int64_t(contents.job.size());
+}
+
+path partial_of(const path& file) {
+  return file.string() + ".partial";
+}
+
+void write_checkpoint(const path& file, const WriteRequest& request, Cluster& cluster) {
+  const cluster::Phase phase(cluster.watchdog(), "save");
+  const path partial = partial_of(file);
+  const bool leads = cluster.rank() == 0;
+  try {
+    cluster.together("create the checkpoint", [&] {
+      if (leads) create_skeleton(partial, request);
+    });
+    const std::vector<SlabRecord> records = SlabWriter(partial, request, cluster).run();
+    const std::vector<std::string> all = cluster.gather("checksums", to_bytes(records));
+    cluster.together("finish the checkpoint", [&] {
+      if (leads) finish(partial, request, table_of(request, all));
+    });
+    cluster.together("read the checkpoint back", [&] { verify(partial, cluster); });
+    cluster.together("publish the checkpoint", [&] {
+      if (leads) publish(partial, file);
+    });
+  } catch (const cluster::AgreedError&) {
+    std::error_code ignored;
+    if (leads) std::filesystem::remove(partial, ignored);
+    throw;
+  }
+}
+
+}  // namespace moebius::checkpoint
