@@ -106,7 +106,9 @@ std::string hang_report(const RankState& waiter, const std::vector<std::optional
                         const Mesh& mesh) {
   Report report(states, mesh);
   report.add(waiter);
-  return std::move(report).text();
+  std::string text = std::move(report).text();
+  text.pop_back();  // the last line's end
+  return text;
 }
 
 }  // namespace moebius::cluster

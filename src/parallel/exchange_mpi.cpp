@@ -19,10 +19,7 @@ using cluster::check;
 using cluster::Cluster;
 using cluster::Communicator;
 
-constexpr std::int64_t kMostBytesPerMessage = std::int64_t{1} << 30;  // MPI counts in int
-constexpr std::int64_t kSegmentBytes = std::int64_t{1} << 23;         // of a sum; bounds the scratch memory
-constexpr std::int64_t kSmallBytes = 4096;                            // of a sum; one message instead of two
-constexpr std::int64_t kPartnersAtOnce = 32;
+constexpr std::int64_t kPartnersAtOnce = 32;  // bounds the messages in flight
 constexpr int kTag = 1;
 
 /// Bytes for, or from, one index of the group.
@@ -40,11 +37,8 @@ struct Incoming {
 /// elements. An empty block is no message: both sides know that it is empty.
 class BlockSwap {
  public:
-  explicit BlockSwap(const Communicator& group)
-      : group_(group.get()), size_(group.size()), index_(group.rank()) {}
-
-  [[nodiscard]] std::int64_t size() const { return size_; }
-  [[nodiscard]] std::int64_t index() const { return index_; }
+  BlockSwap(const Communicator& group, std::int64_t message_bytes)
+      : group_(group.get()), size_(group.size()), index_(group.rank()), message_bytes_(message_bytes) {}
 
   /// outgoing[i] goes to index i, incoming[i] comes from there. Returns the bytes that went to others.
   std::int64_t run(std::span<const Outgoing> outgoing, std::span<const Incoming> incoming) {
@@ -66,22 +60,22 @@ class BlockSwap {
 
  private:
   void receive(const Incoming& block, std::int64_t from) {
-    for (std::int64_t done = 0; done < block.bytes; done += kMostBytesPerMessage)
+    for (std::int64_t done = 0; done < block.bytes; done += message_bytes_)
       check(MPI_Irecv(block.data + done, part_of(block.bytes, done), MPI_BYTE, int(from), kTag, group_,
                       &requests_.emplace_back()));
   }
   std::int64_t send(const Outgoing& block, std::int64_t to) {
-    for (std::int64_t done = 0; done < block.bytes; done += kMostBytesPerMessage)
+    for (std::int64_t done = 0; done < block.bytes; done += message_bytes_)
       check(MPI_Isend(block.data + done, part_of(block.bytes, done), MPI_BYTE, int(to), kTag, group_,
                       &requests_.emplace_back()));
     return block.bytes;
   }
-  static int part_of(std::int64_t bytes, std::int64_t done) {
-    return int(std::min(kMostBytesPerMessage, bytes - done));
+  [[nodiscard]] int part_of(std::int64_t bytes, std::int64_t done) const {
+    return int(std::min(message_bytes_, bytes - done));
   }
 
   MPI_Comm group_;
-  std::int64_t size_, index_;
+  std::int64_t size_, index_, message_bytes_;
   std::vector<MPI_Request> requests_;
 };
 
@@ -105,7 +99,8 @@ std::byte* bytes_of(void* data) {
 
 class MpiExchange final : public Exchange<Space::host> {
  public:
-  MpiExchange(Cluster& cluster, const Mesh& mesh) : cluster_(cluster), mesh_(mesh) {
+  MpiExchange(Cluster& cluster, const Mesh& mesh, const MpiLimits& limits)
+      : cluster_(cluster), mesh_(mesh), limits_(limits) {
     if (mesh.size() != cluster.size() || mesh.rank() != cluster.rank())
       throw std::logic_error("make_mpi_exchange: the mesh is of another world");
     cluster.watchdog().use(mesh);
@@ -116,7 +111,7 @@ class MpiExchange final : public Exchange<Space::host> {
       const auto& ranks = mesh.group(Axis(axis));
       const auto [found, is_new] = made.try_emplace(ranks, groups_.size());
       if (is_new) groups_.push_back(cluster.world().split(ranks.front(), mesh.index(Axis(axis))));
-      swaps_.emplace_back(groups_[found->second]);
+      swaps_.emplace_back(groups_[found->second], limits.message_bytes);
     }
   }
 
@@ -184,7 +179,7 @@ class MpiExchange final : public Exchange<Space::host> {
     const Running running(*this, call, "reduce_scatter");
     const std::int64_t degree = mesh_.degree(call.axis), element = size_of(whole.dtype);
     const std::int64_t count = whole.count / degree;
-    const std::int64_t most = std::max<std::int64_t>(1, kSegmentBytes / element / degree);
+    const std::int64_t most = std::max<std::int64_t>(1, limits_.segment_bytes / element / degree);
     for (std::int64_t begin = 0; begin < count; begin += most) {
       const std::int64_t segment = std::min(most, count - begin);
       std::vector<Outgoing> outgoing;
@@ -197,12 +192,13 @@ class MpiExchange final : public Exchange<Space::host> {
   void reduce(Call call, InPlace values, Reduction reduction, Queue<Space::host>) override {
     const Running running(*this, call, "all_reduce");
     const std::int64_t degree = mesh_.degree(call.axis), element = size_of(values.dtype);
-    if (values.count * element <= kSmallBytes) {
+    if (values.count * element <= limits_.small_bytes) {
       const std::vector<Outgoing> same(std::size_t(degree), {bytes_of(values.data), values.count * element});
       return sum_own(running, same, values, reduction);
     }
-    for (std::int64_t begin = 0; begin < values.count; begin += kSegmentBytes / element) {
-      const std::int64_t segment = std::min(kSegmentBytes / element, values.count - begin);
+    const std::int64_t most = std::max<std::int64_t>(1, limits_.segment_bytes / element);
+    for (std::int64_t begin = 0; begin < values.count; begin += most) {
+      const std::int64_t segment = std::min(most, values.count - begin);
       std::byte* const data = bytes_of(values.data) + begin * element;
       // Each index sums one part; then everybody gets everybody's.
       const Range own = balanced_part(segment, degree, mesh_.index(call.axis));
@@ -228,6 +224,7 @@ class MpiExchange final : public Exchange<Space::host> {
 
   Cluster& cluster_;
   Mesh mesh_;
+  MpiLimits limits_;
   std::vector<Communicator> groups_;  // one for each set of ranks
   std::vector<BlockSwap> swaps_;      // by axis
   std::array<Traffic, cluster::kAxisCount> traffic_{};
@@ -236,8 +233,9 @@ class MpiExchange final : public Exchange<Space::host> {
 
 }  // namespace
 
-std::unique_ptr<Exchange<Space::host>> make_mpi_exchange(Cluster& cluster, const Mesh& mesh) {
-  return std::make_unique<MpiExchange>(cluster, mesh);
+std::unique_ptr<Exchange<Space::host>> make_mpi_exchange(Cluster& cluster, const Mesh& mesh,
+                                                         const MpiLimits& limits) {
+  return std::make_unique<MpiExchange>(cluster, mesh, limits);
 }
 
 }  // namespace moebius::parallel

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <numeric>
 #include <thread>
+#include <unistd.h>
 
 #include "cluster/cluster.h"
 #include "cluster/stop.h"
@@ -178,6 +179,26 @@ TEST_CASE("hang: a rank is stopped", "[.][hang_stopped]") {
 TEST_CASE("hang: a rank is killed", "[.][hang_killed]") {
   hang([](Cluster&) { std::raise(SIGKILL); });
 }
+/// As a queue does with a suspended job: stops this process for a while, from outside.
+void suspend_after(std::chrono::milliseconds delay, std::chrono::milliseconds time) {
+  const pid_t self = ::getpid();
+  if (::fork() != 0) return;
+  std::this_thread::sleep_for(delay);
+  ::kill(self, SIGSTOP);
+  std::this_thread::sleep_for(time);
+  ::kill(self, SIGCONT);
+  ::_exit(0);
+}
+
+TEST_CASE("hang: none, the job was suspended for longer than the timeout", "[.][hang_suspended]") {
+  Cluster cluster{Environment()};
+  cluster.watchdog().set_timeout(2s);
+  cluster.barrier("before the suspension");
+  suspend_after(200ms, 4000ms);
+  if (cluster.rank() == 0) std::this_thread::sleep_for(5200ms);  // 1.2 s of its own
+  CHECK(cluster.all_reduce("loss", 1.0, Reduction::sum) == double(cluster.size()));
+}
+
 TEST_CASE("hang: a rank fails outside of together", "[.][hang_throws]") {
   hang([](Cluster& cluster) {
     (void)cluster.conclude([]() -> ExitCode { throw InputError("shard 3 is short"); });

@@ -65,6 +65,13 @@ TEST_CASE("a rank that is stopped gives no answer", "[slow]") {
   CHECK(has(ended, "rank 2 did not arrive: no answer (stopped, dead or not reachable)"));
 }
 
+TEST_CASE("a suspended job goes on", "[slow]") {
+  const Ended ended = run("hang_suspended");
+  CAPTURE(ended.output);
+  CHECK(ended.code == 0);
+  CHECK(ended.seconds > 5);
+}
+
 TEST_CASE("a rank that is killed ends the job", "[slow]") {
   const Ended ended = run("hang_killed");
   CAPTURE(ended.output);

@@ -172,7 +172,7 @@ TEST_CASE("a hang of many ranks is told in few lines") {
   waiter.calls[std::size_t(Axis::world)] = 3;
   states[0] = waiter;
   const std::string report = hang_report(waiter, states, Mesh(size, 0, {}));
-  CHECK(std::count(report.begin(), report.end(), '\n') == 18);
+  CHECK(std::count(report.begin(), report.end(), '\n') == 17);
   CHECK(missing_in(report, {"and 83 ranks more"}) == 0);
 }
 

@@ -95,6 +95,28 @@ TEST_CASE("long sums go in segments") {
   }
 }
 
+TEST_CASE("messages beyond the limit of one go in several") {
+  Cluster cluster{Environment()};
+  const Mesh mesh(cluster.size(), cluster.rank(), {});
+  const auto whole = make_mpi_exchange(cluster, mesh);
+  const auto cut =
+      make_mpi_exchange(cluster, mesh, {.message_bytes = 100, .segment_bytes = 1500, .small_bytes = 8});
+  const std::int64_t count = 1001, size = cluster.size();
+  const auto result = [&](Exchange<Space::host>& exchange) {
+    auto sums = numbers<float>(count, cluster.rank());
+    std::vector<float> gathered(sums.size() * std::size_t(size)), scattered(sums.size()),
+        moved(gathered.size());
+    exchange.all_reduce({Axis::data, "test"}, view(sums), Reduction::sum, kQueue);
+    exchange.all_gather<float>({Axis::data, "test"}, view(sums), view(gathered), kQueue);
+    exchange.reduce_scatter<float>({Axis::data, "test"}, view(gathered), view(scattered), kQueue);
+    const std::vector<std::int64_t> rows_each(std::size_t(size), count);
+    exchange.all_to_all<float>({Axis::data, "test"}, rows(gathered, 1), rows_each, rows(moved, 1), rows_each,
+                               kQueue);
+    return std::array{sums, gathered, scattered, moved};
+  };
+  REQUIRE(result(*whole) == result(*cut));
+}
+
 TEST_CASE("sums are made in the order of the index: the same bits on every rank, whole or in pieces") {
   Cluster cluster{Environment()};
   const std::int64_t count = 20'000;
