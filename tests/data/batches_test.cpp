@@ -36,10 +36,10 @@ std::vector<std::int64_t> counted(std::int64_t count) {
   return values;
 }
 
-std::vector<std::int32_t> first_ids(Batches& batches, std::int64_t iteration) {
+std::vector<std::int32_t> first_ids(Batches& batches, std::int64_t position) {
   std::vector<std::int32_t> ids;
   for (std::int64_t micro = 0; micro < batches.micro_batches(); ++micro) {
-    for (const std::int32_t id : batches.micro_batch(iteration, micro).ids) ids.push_back(id);
+    for (const std::int32_t id : batches.micro_batch(position, micro).ids) ids.push_back(id);
   }
   return ids;
 }
@@ -64,16 +64,18 @@ TEST_CASE("unshuffled batches take the rows in order and go round", "[data][batc
   const CountedSamples samples({1, 1, 1, 1, 1, 1});
   Batches batches(samples, unpacked(counted(6)), {.sizes = {2, 4}, .order = Order::as_in_file, .seed = 1});
   CHECK(first_ids(batches, 0) == std::vector<std::int32_t>{0, 1, 2, 3});
-  CHECK(first_ids(batches, 1) == std::vector<std::int32_t>{4, 5, 0, 1});
-  CHECK(batches.iterations(1) == 1);
-  CHECK(batches.iterations(2) == 3);
-  CHECK(batches.iterations(0.5) == 0);
+  CHECK(first_ids(batches, 4) == std::vector<std::int32_t>{4, 5, 0, 1});
+  CHECK(batches.iterations(1, 0) == 1);
+  CHECK(batches.iterations(2, 0) == 3);
+  CHECK(batches.iterations(2, 4) == 2);
+  CHECK(batches.iterations(0.5, 0) == 0);
+  CHECK(batches.iterations(1, 8) == 0);
 }
 
 TEST_CASE("every shuffled epoch holds each pack once, in an order of its own", "[data][batches]") {
   const CountedSamples samples(std::vector<std::int64_t>(12, 1));
   Batches batches(samples, unpacked(counted(12)), {.sizes = {1, 12}, .order = Order::shuffled, .seed = 7});
-  auto first = first_ids(batches, 0), second = first_ids(batches, 1);
+  auto first = first_ids(batches, 0), second = first_ids(batches, 12);
   CHECK(first != second);
   CHECK(first_ids(batches, 0) == first);  // going back gives the same again
   std::sort(first.begin(), first.end());

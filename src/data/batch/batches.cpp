@@ -46,8 +46,9 @@ void JoinedSamples::read(std::int64_t index, Sample& sample) const {
   member.source->read(index - member.begin, sample);
 }
 
-std::int64_t Batches::iterations(double epochs) const {
-  return std::int64_t(std::floor(double(packs()) * epochs + 1e-9)) / settings_.sizes.global;
+std::int64_t Batches::iterations(double epochs, std::int64_t position) const {
+  const auto whole = std::int64_t(std::floor(double(packs()) * epochs + 1e-9));
+  return std::max<std::int64_t>(whole - position, 0) / settings_.sizes.global;
 }
 
 std::int64_t Batches::micro_batches() const {
@@ -74,9 +75,9 @@ void Batches::append_pack(std::int64_t pack, MicroBatch& batch) const {
   }
 }
 
-MicroBatch Batches::micro_batch(std::int64_t iteration, std::int64_t index) {
+MicroBatch Batches::micro_batch(std::int64_t position, std::int64_t index) {
   MicroBatch batch;
-  const std::int64_t first = iteration * settings_.sizes.global + index * settings_.sizes.micro;
+  const std::int64_t first = position + index * settings_.sizes.micro;
   for (std::int64_t i = 0; i < settings_.sizes.micro; ++i) append_pack(pack_at(first + i), batch);
   return batch;
 }

@@ -45,8 +45,8 @@ struct BatchSizes {
 };
 
 /// Which packs make up each global batch: epoch after epoch without a gap, every epoch in an order of its
-/// own. A pure function of seed and position, so resuming needs nothing but the iteration, and the mesh
-/// changes nothing.
+/// own. A pure function of the seed and of the position, the packs taken before over all epochs; so resuming
+/// needs nothing but that number, and the mesh changes nothing.
 class Batches {
  public:
   struct Settings {
@@ -58,11 +58,11 @@ class Batches {
       : samples_(samples), packs_(std::move(packs)), settings_(settings) {}
 
   [[nodiscard]] std::int64_t packs() const { return packs_.count(); }
-  /// Whole global batches in `epochs` passes over the packs.
-  [[nodiscard]] std::int64_t iterations(double epochs) const;
+  /// Whole global batches from `position` to the end of `epochs` passes over the packs.
+  [[nodiscard]] std::int64_t iterations(double epochs, std::int64_t position) const;
   [[nodiscard]] std::int64_t micro_batches() const;  // in a global batch
-  /// Micro batch `index` of global batch `iteration` (both from 0).
-  [[nodiscard]] MicroBatch micro_batch(std::int64_t iteration, std::int64_t index);
+  /// Micro batch `index` of the global batch that begins at `position`.
+  [[nodiscard]] MicroBatch micro_batch(std::int64_t position, std::int64_t index);
   /// One pass over all packs for evaluation, in order: micro batch `index`; empty behind the last pack.
   [[nodiscard]] MicroBatch pass(std::int64_t index) const;
   [[nodiscard]] std::int64_t pass_length() const;  // micro batches in a pass

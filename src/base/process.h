@@ -1,0 +1,11 @@
+#pragma once
+#include <cstdint>
+
+namespace moebius {
+
+/// The most memory that this process has had in RAM so far (getrusage).
+[[nodiscard]] std::int64_t peak_resident_bytes();
+/// Memory of this machine, or of the control group that the process is confined to, where that is less.
+[[nodiscard]] std::int64_t machine_memory_bytes();
+
+}  // namespace moebius

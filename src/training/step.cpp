@@ -1,0 +1,180 @@
+#include "training/step.h"
+
+#include <cmath>
+#include <fmt/format.h>
+#include <numeric>
+
+#include "base/process.h"
+
+namespace moebius::training {
+namespace {
+
+using cluster::Axis;
+using cluster::Phase;
+
+optimizer::Decline decline_of(job::Schedule schedule) {
+  switch (schedule) {
+    case job::Schedule::cosine: return optimizer::Decline::cosine;
+    case job::Schedule::linear: return optimizer::Decline::linear;
+    case job::Schedule::constant: return optimizer::Decline::constant;
+  }
+  throw std::logic_error("a schedule without a decline");
+}
+
+/// Busiest expert / mean, averaged over the layers: 1 is perfect balance.
+double imbalance(const std::vector<std::vector<double>>& expert_tokens) {
+  double sum = 0;
+  for (const std::vector<double>& layer : expert_tokens) {
+    const double total = std::accumulate(layer.begin(), layer.end(), 0.0);
+    const double mean = total / double(layer.size());
+    sum += mean == 0 ? 1 : *std::max_element(layer.begin(), layer.end()) / mean;
+  }
+  return sum / double(expert_tokens.size());
+}
+
+}  // namespace
+
+template <Platform P>
+struct Step<P>::Sums {
+  double loss = 0, aux = 0, z = 0;
+  std::vector<std::vector<double>> expert_tokens;  // [MoE layers][experts]
+
+  void add(const objectives::MicroResult& micro) {
+    loss += micro.loss_sum;
+    aux += micro.routers.aux;
+    z += micro.routers.z;
+    expert_tokens.resize(micro.routers.expert_tokens.size());
+    for (std::size_t layer = 0; layer < expert_tokens.size(); ++layer) {
+      const auto& more = micro.routers.expert_tokens[layer];
+      expert_tokens[layer].resize(more.size());
+      for (std::size_t e = 0; e < more.size(); ++e) expert_tokens[layer][e] += more[e];
+    }
+  }
+};
+
+template <Platform P>
+Step<P>::Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& cluster)
+    : job_(job),
+      state_(state),
+      cluster_(cluster),
+      objective_(state.decoder, state.exchange->mesh().degree(Axis::tensor), times_),
+      schedule_{.peak = job.optimizer.lr,
+                .lowest = job.optimizer.min_lr,
+                .decline = decline_of(job.optimizer.schedule),
+                .warmup_fraction = job.optimizer.warmup_fraction,
+                .iterations = 0} {}
+
+template <Platform P>
+Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64_t iteration) {
+  const Stopwatch watch;
+  times_.clear();
+  const std::vector<data::MicroBatch> micro_batches = own_micro_batches(batches, position);
+  const Counts counts = count(micro_batches);
+  const double all_micro_batches = double(batches.micro_batches());
+  const typename objectives::Sft<P>::Share share{
+      .trained_tokens = counts.trained,
+      .coefficients = {.aux = job_.moe.aux_loss_coeff / all_micro_batches,
+                       .z = job_.moe.z_loss_coeff / all_micro_batches}};
+  Sums sums;
+  {
+    const Phase phase(cluster_.watchdog(), "forward, backward");
+    for (const data::MicroBatch& batch : micro_batches)
+      sums.add(objective_.accumulate(batch, share, state_.gradients));
+    add_over_data(sums);
+  }
+  const double lr = optimizer::learning_rate(schedule_, iteration);
+  const auto update = [&] {
+    const Phase phase(cluster_.watchdog(), "optimizer");
+    const Timed timed(times_, "optimizer");
+    return state_.adam.step({.iteration = iteration, .lr = lr}, state_.weights, state_.gradients);
+  }();
+
+  Metrics metrics{iteration + 1, {}};
+  const double loss = sums.loss / double(std::max<std::int64_t>(counts.trained, 1));
+  if (!update.is_finite() || !std::isfinite(loss)) {
+    throw cluster::AgreedError(
+        ExitCode::diverged,
+        fmt::format("iteration {}: loss {}, gradient norm {}: training has diverged; the weights "
+                    "of the iteration before are those of the last checkpoint or lost. Lower "
+                    "optimizer.lr or look at the data of this batch",
+                    iteration + 1, loss, update.gradient_norm));
+  }
+  metrics.add("loss", loss);
+  metrics.add("grad_norm", update.gradient_norm);
+  metrics.add("lr", lr);
+  metrics.add("tokens", double(counts.trained));
+  const double seconds = watch.seconds();
+  metrics.add("tokens_per_second", double(counts.tokens) / seconds);
+  metrics.add("seconds", seconds);
+  if (!sums.expert_tokens.empty()) {
+    metrics.add("aux_loss", sums.aux / all_micro_batches);
+    metrics.add("z_loss", sums.z / all_micro_batches);
+    metrics.add("load_imbalance", imbalance(sums.expert_tokens));
+  }
+  for (const auto& [phase, spent] : times_.totals()) metrics.add("seconds_" + phase, spent);
+  metrics.add("peak_memory_bytes", double(peak_resident_bytes()));
+  return metrics;
+}
+
+template <Platform P>
+double Step<P>::evaluate(const data::Batches& batches) {
+  const Phase phase(cluster_.watchdog(), "eval");
+  const std::int64_t replicas = state_.exchange->mesh().degree(Axis::data);
+  const std::int64_t own = state_.exchange->mesh().index(Axis::data);
+  std::array<double, 2> sums{};  // loss, trained tokens
+  for (std::int64_t first = 0; first < batches.pass_length(); first += replicas) {
+    const data::MicroBatch batch = batches.pass(first + own);
+    sums[0] += objective_.evaluate(batch).loss_sum;
+    sums[1] += double(batch.trained());
+  }
+  sum_over_data("eval loss", sums);
+  return sums[0] / std::max(sums[1], 1.0);
+}
+
+template <Platform P>
+std::vector<data::MicroBatch> Step<P>::own_micro_batches(data::Batches& batches, std::int64_t position) {
+  const Phase phase(cluster_.watchdog(), "data");
+  const Timed timed(times_, "data");
+  const cluster::Mesh& mesh = state_.exchange->mesh();
+  std::vector<data::MicroBatch> own;
+  for (std::int64_t i = mesh.index(Axis::data); i < batches.micro_batches(); i += mesh.degree(Axis::data)) {
+    own.push_back(batches.micro_batch(position, i));
+  }
+  return own;
+}
+
+template <Platform P>
+typename Step<P>::Counts Step<P>::count(const std::vector<data::MicroBatch>& batches) {
+  std::array<double, 2> counts{};
+  for (const data::MicroBatch& batch : batches) {
+    counts[0] += double(batch.trained());
+    counts[1] += double(batch.tokens());
+  }
+  sum_over_data("token counts", counts);  // whole numbers below 2^53: exact
+  return {std::int64_t(counts[0]), std::int64_t(counts[1])};
+}
+
+template <Platform P>
+void Step<P>::add_over_data(Sums& sums) {
+  std::vector<double> values{sums.loss, sums.aux, sums.z};
+  for (const auto& layer : sums.expert_tokens) values.insert(values.end(), layer.begin(), layer.end());
+  sum_over_data("loss and balance", values);
+  sums.loss = values[0];
+  sums.aux = values[1];
+  sums.z = values[2];
+  auto next = values.begin() + 3;
+  for (auto& layer : sums.expert_tokens) {
+    std::copy_n(next, layer.size(), layer.begin());
+    next += std::ptrdiff_t(layer.size());
+  }
+}
+
+template <Platform P>
+void Step<P>::sum_over_data(std::string_view name, std::span<double> values) {
+  const View<double, 1, Space::host> view(values.data(), {std::int64_t(values.size())});
+  state_.exchange->template all_reduce<double>({Axis::data, name}, view, parallel::Reduction::sum, {});
+}
+
+template class Step<HostFp32>;
+
+}  // namespace moebius::training

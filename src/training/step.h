@@ -1,0 +1,48 @@
+#pragma once
+#include "base/stopwatch.h"
+#include "data/batch/batches.h"
+#include "objectives/objectives.h"
+#include "training/metrics.h"
+#include "training/model_state.h"
+
+namespace moebius::training {
+
+/// One optimizer step, on one page (step.cpp): the micro batches of this data rank, the sums over ranks, the
+/// move.
+template <Platform P>
+class Step {
+ public:
+  static constexpr Space S = P::kSpace;
+
+  Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& cluster);
+
+  /// Trains on the global batch at `position` of `batches` as iteration `iteration` (from 0). Collective.
+  /// Throws AgreedError (DivergedError's code) where loss or gradient are not finite; the weights have not
+  /// moved then.
+  [[nodiscard]] Metrics train(data::Batches& batches, std::int64_t position, std::int64_t iteration);
+  /// The loss over one pass of `batches`. Collective.
+  [[nodiscard]] double evaluate(const data::Batches& batches);
+
+  /// The length of the whole training, which the learning rate follows.
+  void set_iterations(std::int64_t iterations) { schedule_.iterations = iterations; }
+
+ private:
+  struct Counts {
+    std::int64_t trained = 0, tokens = 0;
+  };
+  struct Sums;  // over the micro batches of the global batch
+  [[nodiscard]] std::vector<data::MicroBatch> own_micro_batches(data::Batches& batches,
+                                                                std::int64_t position);
+  [[nodiscard]] Counts count(const std::vector<data::MicroBatch>& batches);
+  void add_over_data(Sums& sums);
+  void sum_over_data(std::string_view name, std::span<double> values);
+
+  const job::Job& job_;
+  ModelState<P>& state_;
+  cluster::Cluster& cluster_;
+  PhaseTimes times_;
+  objectives::Sft<P> objective_;
+  optimizer::Schedule schedule_;
+};
+
+}  // namespace moebius::training

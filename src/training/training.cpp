@@ -1,0 +1,247 @@
+#include "training/training.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/process.h"
+#include "base/text.h"
+#include "cluster/stop.h"
+#include "job/report.h"
+#include "job/write.h"
+#include "training/progress.h"
+#include "training/run_files.h"
+#include "training/step.h"
+#include "training/tensorboard.h"
+
+namespace moebius::training {
+namespace {
+
+using cluster::Cluster;
+
+cluster::Deadline deadline_of(const job::TimeLimit& limit, const cluster::Environment& environment) {
+  switch (limit.kind) {
+    case job::TimeLimit::Kind::automatic: return cluster::Deadline::of_queue(environment);
+    case job::TimeLimit::Kind::given: return cluster::Deadline::after(limit.seconds);
+    case job::TimeLimit::Kind::none: return cluster::Deadline::never();
+  }
+  throw std::logic_error("a time limit of no kind");
+}
+
+cluster::Degrees degrees_of(const job::Parallel& parallel) {
+  return {.tensor = parallel.tensor,
+          .context = parallel.context,
+          .pipeline = parallel.pipeline,
+          .expert = parallel.expert,
+          .expert_tensor = parallel.expert_tensor};
+}
+
+/// The rules that need the model's sizes and the number of ranks.
+cluster::Mesh checked_mesh(const Start& start, const Cluster& cluster) {
+  const job::Job& job = start.job;
+  const cluster::Degrees degrees = degrees_of(job.parallel);
+  job::Report report(job);
+  for (const models::MeshProblem& problem : models::check_mesh(start.config, degrees)) {
+    report.refuse_if(true, {problem.key}, problem.text);
+  }
+  const bool is_dense = start.config.experts == 0;
+  for (const char* key : {"moe.aux_loss_coeff", "moe.z_loss_coeff", "moe.routing"}) {
+    const bool is_set = key == std::string_view("moe.routing") ? job.moe.routing != job::Routing::learned
+                        : key == std::string_view("moe.z_loss_coeff") ? job.moe.z_loss_coeff != 0
+                                                                      : job.moe.aux_loss_coeff != 0;
+    report.refuse_if(
+        is_dense && is_set, {key},
+        fmt::format("{} has no effect: the model has no experts; remove it", job::setting_text(job, key)));
+  }
+  job::throw_if_any(report.take());
+
+  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
+  const std::int64_t step = job.train.micro_batch_size * mesh.degree(cluster::Axis::data);
+  job::Report sizes(job);
+  sizes.refuse_if(job.train.global_batch_size % step != 0,
+                  {"train.global_batch_size", "train.micro_batch_size"},
+                  fmt::format("{} is not a multiple of {}: micro_batch_size {} x {} data ranks",
+                              job::setting_text(job, "train.global_batch_size"), step,
+                              job.train.micro_batch_size, mesh.degree(cluster::Axis::data)));
+  job::throw_if_any(sizes.take());
+  return mesh;
+}
+
+/// What the run writes for people and programs while it goes; on rank 0, nothing on the others.
+class Journal {
+ public:
+  Journal(const job::Job& job, std::int64_t last_iteration, const Log& log) {
+    if (!log.speaks()) return;
+    const std::filesystem::path output = job.general.output;
+    write_file(output / "job.toml", job::write_job(job));
+    file_.emplace(output / "metrics.jsonl", last_iteration);
+    if (job.log.tensorboard) board_.emplace(output / "tensorboard", last_iteration);
+  }
+  void write(const Metrics& metrics) {
+    if (file_) file_->append(metrics);
+    if (board_) board_->append(metrics);
+  }
+
+ private:
+  std::optional<MetricsFile> file_;
+  std::optional<TensorBoardFile> board_;
+};
+
+ProgressStyle style_of(job::Progress progress) {
+  const bool is_terminal = ::isatty(STDERR_FILENO) == 1;
+  if (progress == job::Progress::automatic) return is_terminal ? ProgressStyle::bar : ProgressStyle::lines;
+  return progress == job::Progress::bar ? ProgressStyle::bar : ProgressStyle::lines;
+}
+
+/// The first sample as the model sees it: a look that finds most mistakes in data and templates.
+void show_first_sample(const Datasets& datasets, const TextTools& text, const Log& log) {
+  if (text.tokenizer == nullptr || datasets.train.count() == 0 || !log.speaks()) return;
+  data::Sample sample;
+  datasets.samples->read(datasets.train.samples.front(), sample);
+  std::vector<std::int32_t> trained;
+  for (const std::int32_t label : sample.labels) {
+    if (label != data::kNotTrained) trained.push_back(label);
+  }
+  log.info("first sample ({} tokens):\n{}", sample.ids.size(),
+           text.tokenizer->decode(sample.ids, data::SpecialTokens::keep));
+  log.info("of it trained ({} tokens):\n{}", trained.size(),
+           text.tokenizer->decode(trained, data::SpecialTokens::keep));
+}
+
+/// The loop's own state, from the first step to the last.
+template <Platform P>
+class Loop {
+ public:
+  Loop(const Start& start, ModelState<P>& state, RunFiles<P>& files, Cluster& cluster)
+      : start_(start), state_(state), files_(files), cluster_(cluster), step_(start.job, state, cluster) {}
+
+  Outcome run(const Datasets& datasets, Place place, const cluster::Environment& environment, const Log& log);
+
+ private:
+  void evaluate_when_due(Metrics& metrics, data::Batches& validation);
+  void save(Place place);
+  [[nodiscard]] bool is_due(std::int64_t interval, std::int64_t iteration) const {
+    return interval > 0 && (iteration % interval == 0 || iteration == iterations_);
+  }
+
+  const Start& start_;
+  ModelState<P>& state_;
+  RunFiles<P>& files_;
+  Cluster& cluster_;
+  Step<P> step_;
+  std::int64_t iterations_ = 0;
+  double iteration_seconds_ = 0, save_seconds_ = 0;  // the longest so far
+};
+
+template <Platform P>
+void Loop<P>::evaluate_when_due(Metrics& metrics, data::Batches& validation) {
+  if (!is_due(start_.job.eval.interval, metrics.iteration) || validation.packs() == 0) return;
+  const Stopwatch watch;
+  metrics.add("eval_loss", step_.evaluate(validation));
+  metrics.add("eval_seconds", watch.seconds());
+}
+
+template <Platform P>
+void Loop<P>::save(Place place) {
+  const Stopwatch watch;
+  files_.save(state_, place);
+  save_seconds_ = std::max(save_seconds_, watch.seconds());
+}
+
+template <Platform P>
+Outcome Loop<P>::run(const Datasets& datasets, Place place, const cluster::Environment& environment,
+                     const Log& log) {
+  const job::Job& job = start_.job;
+  const data::Batches::Settings settings{
+      .sizes = {job.train.micro_batch_size, job.train.global_batch_size},
+      .order = job.data.shuffle ? data::Order::shuffled : data::Order::as_in_file,
+      .seed = job.general.seed};
+  data::Batches batches(*datasets.samples, datasets.train, settings);
+  data::Batches validation(*datasets.samples, datasets.validation, settings);
+  iterations_ =
+      job.train.iterations.value_or(place.iteration + batches.iterations(job.train.epochs, place.packs));
+  cluster_.together("count the iterations", [&] {
+    if (iterations_ > 0) return;
+    throw UsageError(fmt::format(
+        "{}  the data makes {} packs, less than one global batch of {} in {} epochs; lower "
+        "train.global_batch_size or give train.iterations",
+        job.place_of("train.global_batch_size"), batches.packs(), settings.sizes.global, job.train.epochs));
+  });
+  if (place.iteration >= iterations_) {
+    log.info("nothing to do: all {} iterations are done", iterations_);
+    return Outcome::finished;
+  }
+  step_.set_iterations(iterations_);
+  show_first_sample(datasets, start_.text, log);
+
+  const cluster::StopSignals signals;
+  const cluster::Deadline deadline = deadline_of(job.general.time_limit, environment);
+  auto journal = cluster_.together("open the metrics",
+                                   [&] { return std::make_unique<Journal>(job, place.iteration, log); });
+  Progress progress(
+      log, {.style = style_of(job.log.progress), .iterations = iterations_, .interval = job.log.interval});
+  while (place.iteration < iterations_) {
+    const Stopwatch watch;
+    Metrics metrics = step_.train(batches, place.packs, place.iteration);
+    place = {place.iteration + 1, place.packs + settings.sizes.global};
+    evaluate_when_due(metrics, validation);
+    iteration_seconds_ = std::max(iteration_seconds_, watch.seconds());
+    journal->write(metrics);
+    progress.report(metrics, watch.seconds());
+
+    const auto reason = cluster::stop_agreed(cluster_, signals, deadline, iteration_seconds_ + save_seconds_);
+    const bool is_last = place.iteration == iterations_;
+    if (reason || is_due(job.checkpoint.interval, place.iteration) || is_last) save(place);
+    if (reason && !is_last) {
+      progress.finish();
+      log.info("stopped early ({}) after iteration {}; run the same command again to go on", *reason,
+               place.iteration);
+      return Outcome::stopped_early;
+    }
+  }
+  progress.finish();
+  log.info("done: {} iterations; memory: {}; process peak {}", iterations_, memory_text(state_),
+           bytes_text(peak_resident_bytes()));
+  return Outcome::finished;
+}
+
+/// With checkpoint.rng the random numbers of the checkpoint go on, whatever the job's seed says now.
+job::Job with_resumed_seed(const job::Job& job, const std::optional<checkpoint::Contents>& resumed,
+                           const Log& log) {
+  job::Job effective = job;
+  if (!resumed || !job.checkpoint.rng || resumed->seed == job.general.seed) return effective;
+  log.warning(
+      "job.seed = {}, but the checkpoint was trained with {} and checkpoint.rng is on: going on with {}",
+      job.general.seed, resumed->seed, resumed->seed);
+  effective.general.seed = resumed->seed;
+  return effective;
+}
+
+}  // namespace
+
+Outcome train(const Start& given, Cluster& cluster, const cluster::Environment& environment, const Log& log) {
+  const auto mesh = cluster.together("check the mesh", [&] { return checked_mesh(given, cluster); });
+  log.info("{}", cluster::describe(cluster, mesh));
+  cluster.watchdog().use(mesh);
+  cluster.watchdog().set_timeout(cluster::Watchdog::Seconds(given.job.cluster.timeout_seconds));
+
+  const std::filesystem::path output = given.job.general.output;
+  const checkpoint::OutputLock lock(output, cluster, log);
+  RunFiles<HostFp32> peeker(given, cluster, log);
+  const std::optional<checkpoint::Contents> resumed = peeker.peek();
+  const job::Job job = with_resumed_seed(given.job, resumed, log);
+  const Start start{job, given.config, given.files, given.text, given.load_weights};
+  RunFiles<HostFp32> files(start, cluster, log);
+  checkpoint::check_output(output, files.checkpoint_bytes(models::parameter_table(given.config)), cluster);
+
+  const Datasets datasets = prepare_datasets(job, given.text, cluster, log);
+  auto exchange = parallel::make_mpi_exchange(cluster, mesh);
+  const auto state = cluster.together("take the memory", [&] {
+    return std::make_unique<ModelState<HostFp32>>(job, given.config, std::move(exchange));
+  });
+  const Place place = files.load(*state);
+  return Loop<HostFp32>(start, *state, files, cluster).run(datasets, place, environment, log);
+}
+
+}  // namespace moebius::training

@@ -1,0 +1,43 @@
+#pragma once
+#include <functional>
+
+#include "base/log.h"
+#include "cluster/cluster.h"
+#include "cluster/environment.h"
+#include "job/job.h"
+#include "models/config.h"
+#include "models/model_files.h"
+#include "models/shards.h"
+#include "training/datasets.h"
+
+/// training: one step, and the loop.
+///
+///   training.h       the loop: resume, step, evaluate, save, stop
+///   step.h           one optimizer step over the mesh
+///   model_state.h    this rank's weights, gradients, moments and the decoder that uses them
+///   datasets.h       the job's files -> packs; encoded_files.h: encoded once, found again
+///   run_files.h      what a run writes and reads under its output folder
+///   metrics.h        numbers of an iteration; metrics.jsonl. tensorboard.h, progress.h: the same for people
+namespace moebius::training {
+
+/// What a training starts from.
+struct Start {
+  const job::Job& job;
+  const models::ModelConfig& config;
+  const models::ModelFiles& files;  // travel into every checkpoint
+  const TextTools& text;
+  /// Fills the weights where there is no checkpoint to resume. Called on all ranks; may throw Error on some.
+  std::function<void(const models::Shards<float, Space::host>&)> load_weights;
+};
+
+enum class Outcome : std::uint8_t {
+  finished,
+  stopped_early,  // with a checkpoint; to be run again
+};
+
+/// Trains the job to its end, from the newest whole checkpoint under its output folder or from the start.
+/// Nothing happens where the last iteration is done already. Collective; throws AgreedError.
+[[nodiscard]] Outcome train(const Start& start, cluster::Cluster& cluster,
+                            const cluster::Environment& environment, const Log& log);
+
+}  // namespace moebius::training
