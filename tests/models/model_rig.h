@@ -90,6 +90,23 @@ struct StepResult {
   double loss = 0, aux = 0, z = 0;
 };
 
+/// The loss of one micro batch as train_micro_batch defines it, with its aux terms, and no backward.
+inline double whole_loss(ModelRig& rig, const Packed& packed, std::int64_t trained,
+                         layers::AuxCoefficients coefficients) {
+  const models::HostBatch batch(packed.view(), rig.tensor());
+  ModelRig::Decoder::Saved saved(rig.activations());
+  const auto hidden = rig.decoder().forward(batch.view(), ModelRig::Decoder::Keep::for_backward, saved);
+  std::vector<float> log_probabilities(std::size_t(batch.target_count()));
+  rig.decoder().log_probabilities(hidden, batch.view(), {log_probabilities.data(), {batch.target_count()}});
+  const models::RouterTotals totals = rig.decoder().router_totals(saved);
+  const std::vector<float> scale = batch.of_targets(packed.scale);
+  double loss = coefficients.aux * totals.aux + coefficients.z * totals.z;
+  for (std::size_t i = 0; i < scale.size(); ++i) {
+    loss -= double(scale[i]) * double(log_probabilities[i]) / double(trained);
+  }
+  return loss;
+}
+
 /// One micro batch, forward and backward. Its loss is sum scale * token loss / trained, aux terms are without
 /// coefficients.
 inline StepResult train_micro_batch(ModelRig& rig, const Packed& packed, std::int64_t trained,
