@@ -58,11 +58,12 @@ class QuerySide {
 /// The panels of one block of keys.
 struct KeySide {
   const float *transposed_keys, *transposed_values, *keys;
+  std::int64_t count;
 };
 
 /// One block of queries of one head against one block of keys.
 struct BlockPair {
-  Range queries, keys;  // in the segment
+  Range queries, keys;  // in the segment; keys that the last of the queries sees
   std::int64_t h;       // head in the group
   bool is_first;        // the first to reach dk and dv of these keys
 };
@@ -102,7 +103,7 @@ void backward_pair(const BackwardTask& at, const KeySide& key_side, const BlockP
   const std::int64_t column = (at.task.kv_head * group + pair.h) * head_dim,
                      key_column = at.task.kv_head * head_dim;
   PanelProduct product{.a = {&op.q(query_row, column), op.q.stride, 1},
-                       .panels = key_side.transposed_keys,
+                       .panels = {key_side.transposed_keys, head_dim},
                        .c = scores,
                        .c_stride = kKeyBlock,
                        .rows = pair.queries.size(),
@@ -112,13 +113,13 @@ void backward_pair(const BackwardTask& at, const KeySide& key_side, const BlockP
                        .beta = 0};
   multiply(product);
   product.a = {&op.dy(query_row, column), op.dy.stride, 1};
-  product.panels = key_side.transposed_values;
+  product.panels = {key_side.transposed_values, head_dim};
   product.c = products;
   product.alpha = 1;
   multiply(product);
   softmax_backward(at, pair, scores, products);
   multiply(PanelProduct{.a = {products, kKeyBlock, 1},
-                        .panels = key_side.keys,
+                        .panels = {key_side.keys, key_side.count},
                         .c = &op.dq(query_row, column),
                         .c_stride = op.dq.stride,
                         .rows = pair.queries.size(),
@@ -127,7 +128,7 @@ void backward_pair(const BackwardTask& at, const KeySide& key_side, const BlockP
                         .alpha = op.scale,
                         .beta = pair.keys.begin == 0 ? 0.0f : 1.0f});
   PanelProduct to_keys{.a = {scores, 1, kKeyBlock},
-                       .panels = at.query_side.dy(pair.h, pair.queries.begin),
+                       .panels = {at.query_side.dy(pair.h, pair.queries.begin), pair.queries.size()},
                        .c = &op.dv(key_row, key_column),
                        .c_stride = op.dv.stride,
                        .rows = pair.keys.size(),
@@ -137,11 +138,17 @@ void backward_pair(const BackwardTask& at, const KeySide& key_side, const BlockP
                        .beta = pair.is_first ? 0.0f : 1.0f};
   multiply(to_keys);
   to_keys.a = {products, 1, kKeyBlock};
-  to_keys.panels = at.query_side.q(pair.h, pair.queries.begin);
+  to_keys.panels.data = at.query_side.q(pair.h, pair.queries.begin);
   to_keys.c = &op.dk(key_row, key_column);
   to_keys.c_stride = op.dk.stride;
   to_keys.alpha = op.scale;
   multiply(to_keys);
+}
+
+/// Of a block of keys, those that the block of queries from `query` on sees.
+Range seen_keys(const AttentionTask& task, Range block, std::int64_t query) {
+  const std::int64_t last_query = std::min(query + kQueryBlock, task.queries.size()) - 1;
+  return {block.begin, std::min(block.end, task.visible_keys(last_query))};
 }
 
 /// Key blocks outside, so that dk and dv of a block are complete when it is left; dq gathers over them.
@@ -159,11 +166,16 @@ void backward_task(const Backward& op, const AttentionTask& task, float* room) {
     pack_panels({&op.v(row, column), 1, op.v.stride}, head_dim, block.size(), transposed_values);
     pack_panels({&op.k(row, column), op.k.stride, 1}, block.size(), head_dim, keys);
     const std::int64_t first = task.first_query(key) / kQueryBlock * kQueryBlock;
+    // The first pair overwrites the keys that it sees.
+    const std::int64_t unseen = key + seen_keys(task, block, first).size();
+    clear_rows(op.dk.column_block(column, head_dim), {task.keys.begin + unseen, task.keys.begin + block.end});
+    clear_rows(op.dv.column_block(column, head_dim), {task.keys.begin + unseen, task.keys.begin + block.end});
     for (std::int64_t h = 0; h < group; ++h) {
       for (std::int64_t query = first; query < query_count; query += kQueryBlock) {
-        backward_pair({op, task, query_side, head_dim}, {transposed_keys, transposed_values, keys},
+        backward_pair({op, task, query_side, head_dim},
+                      {transposed_keys, transposed_values, keys, block.size()},
                       {.queries = {query, std::min(query + kQueryBlock, query_count)},
-                       .keys = block,
+                       .keys = seen_keys(task, block, query),
                        .h = h,
                        .is_first = h == 0 && query == first});
       }

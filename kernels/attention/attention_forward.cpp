@@ -3,11 +3,17 @@
 
 #include "kernels/attention/blocks.h"
 #include "kernels/numeric/exp.h"
+#include "kernels/numeric/vector.h"
 
 namespace moebius::kernels {
 namespace {
 
 using Forward = AttentionForward<float, Space::host>;
+
+/// Of a block of keys, how many there are and how many one query sees.
+struct Seen {
+  std::int64_t keys, visible;
+};
 
 /// The softmax of a block of queries so far: the highest score, the sum of exponentials relative to it.
 struct RunningSoftmax {
@@ -15,18 +21,17 @@ struct RunningSoftmax {
   float sum[kQueryBlock];
 };
 
-/// Turns the scores of one query against a block of keys into exponentials, of which only the first `visible`
-/// count, and takes them into the running softmax. Returns the factor for what was summed before.
-float take_in(RunningSoftmax& softmax, std::int64_t query, float* scores, Range visible) {
-  float block_highest = softmax.highest[query], block_sum = 0;
-#pragma omp simd reduction(max : block_highest)
-  for (std::int64_t j = 0; j < visible.begin; ++j) block_highest = std::max(block_highest, scores[j]);
+/// Turns the scores of one query against a block of keys, of which it sees the first `visible`, into
+/// exponentials and takes them into the running softmax. Returns the factor for what was summed before.
+float take_in(RunningSoftmax& softmax, std::int64_t query, float* scores, Seen seen) {
+  const float block_highest = largest(scores, seen.visible, softmax.highest[query]);
+  float block_sum = 0;
 #pragma omp simd reduction(+ : block_sum)
-  for (std::int64_t j = 0; j < visible.begin; ++j) {
+  for (std::int64_t j = 0; j < seen.visible; ++j) {
     scores[j] = fast_exp(scores[j] - block_highest);
     block_sum += scores[j];
   }
-  for (std::int64_t j = visible.begin; j < visible.end; ++j) scores[j] = 0;
+  for (std::int64_t j = seen.visible; j < seen.keys; ++j) scores[j] = 0;
   const float factor = fast_exp(softmax.highest[query] - block_highest);
   softmax.sum[query] = softmax.sum[query] * factor + block_sum;
   softmax.highest[query] = block_highest;
@@ -77,9 +82,9 @@ void forward_block(const Forward& op, const AttentionTask& task, const PackedKey
   std::fill_n(softmax.sum, kQueryBlock, 0.0f);
   const std::int64_t seen = task.visible_keys(queries.end - 1);
   for (std::int64_t begin = 0; begin < seen; begin += kKeyBlock) {
-    const std::int64_t keys = packed.size(begin);
+    const std::int64_t keys = std::min(packed.size(begin), seen - begin);
     multiply(PanelProduct{.a = {op.q.row(first_row) + head * head_dim, op.q.stride, 1},
-                          .panels = packed.keys(begin),
+                          .panels = {packed.keys(begin), head_dim},
                           .c = scores,
                           .c_stride = kKeyBlock,
                           .rows = queries.size(),
@@ -90,12 +95,12 @@ void forward_block(const Forward& op, const AttentionTask& task, const PackedKey
     for (std::int64_t i = 0; i < queries.size(); ++i) {
       const std::int64_t visible =
           std::clamp<std::int64_t>(task.visible_keys(queries.begin + i) - begin, 0, keys);
-      const float factor = take_in(softmax, i, scores + i * kKeyBlock, {visible, keys});
+      const float factor = take_in(softmax, i, scores + i * kKeyBlock, {keys, visible});
       float* row = y + i * op.y.stride;
       for (std::int64_t c = 0; begin > 0 && factor != 1 && c < head_dim; ++c) row[c] *= factor;
     }
     multiply(PanelProduct{.a = {scores, kKeyBlock, 1},
-                          .panels = packed.values(begin),
+                          .panels = {packed.values(begin), packed.size(begin)},
                           .c = y,
                           .c_stride = op.y.stride,
                           .rows = queries.size(),

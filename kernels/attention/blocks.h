@@ -73,18 +73,20 @@ inline void expect_segments(const Segments<Space::host>& segments, std::int64_t 
   return tasks;
 }
 
+inline void clear_rows(const Matrix<float, Space::host>& matrix, Range rows) {
+  for (std::int64_t row = rows.begin; row < rows.end; ++row)
+    std::fill_n(matrix.row(row), matrix.columns, 0.0f);
+}
+
 /// Zeros in the rows that no range owns; ranges rise.
 inline void clear_between(const std::vector<Range>& owned, const Matrix<float, Space::host>& matrix) {
   std::int64_t row = 0;
-  const auto clear_up_to = [&](std::int64_t end) {
-    for (; row < end; ++row) std::fill_n(matrix.row(row), matrix.columns, 0.0f);
-  };
   for (const Range& range : owned) {
     if (range.size() == 0) continue;
-    clear_up_to(range.begin);
+    clear_rows(matrix, {row, range.begin});
     row = range.end;
   }
-  clear_up_to(matrix.rows);
+  clear_rows(matrix, {row, matrix.rows});
 }
 
 /// Room for floats, not initialised.

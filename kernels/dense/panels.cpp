@@ -103,7 +103,7 @@ void multiply_block(const PanelProduct& product) {
     pack_strip<Order>(product.a.from(rows.begin, 0), rows.size(), product.depth, strips + s * kStripFloats);
   }
   for (std::int64_t column = 0; column < product.columns; column += kPanelColumns) {
-    const float* panel = product.panels + column * product.depth;
+    const float* panel = product.panels.data + column * product.panels.depth;
     const std::int64_t columns = std::min(kPanelColumns, product.columns - column);
     const auto& functions = columns > kVectorWidth ? kTileFunctions<2, Order> : kTileFunctions<1, Order>;
     for (std::int64_t s = 0; s < strip_count; ++s) {
@@ -120,10 +120,9 @@ void transpose_square(const float* from, std::int64_t stride, float* to) {
   Vector rows[kVectorWidth];
 #pragma GCC unroll 16
   for (int j = 0; j < kVectorWidth; ++j) rows[j] = load(from + j * stride);
-  using Index = std::int32_t __attribute__((vector_size(kVectorWidth * 4)));
 #pragma GCC unroll 4
   for (int half = kVectorWidth / 2; half > 0; half /= 2) {  // swaps the off-diagonal quarters at each size
-    Index low, high;
+    IntVector low = {}, high = {};
 #pragma GCC unroll 16
     for (int lane = 0; lane < kVectorWidth; ++lane) {
       low[lane] = (lane & half) == 0 ? lane : lane - half + kVectorWidth;
@@ -230,7 +229,7 @@ void multiply(const Product& product) {
       const std::int64_t depth = std::min(kDepthBlock, product.depth - k);
       pack_panels(product.b.from(k, column), depth, columns, panels);
       multiply(PanelProduct{.a = product.a.from(0, k),
-                            .panels = panels,
+                            .panels = {panels, depth},
                             .c = product.c + column,
                             .c_stride = product.c_stride,
                             .rows = product.rows,

@@ -35,11 +35,16 @@ struct Factor {
 /// Writes the panels of b [depth, columns]; columns that fill up the last panel are zeros.
 void pack_panels(Factor b, std::int64_t depth, std::int64_t columns, float* panels);
 
+struct Panels {
+  const float* data;
+  std::int64_t depth;  // with which they were packed
+};
+
 /// c = alpha * a * b + beta * c with b already in panels; depth is at most kDepthBlock.
 struct PanelProduct {
-  Factor a;             // [rows, depth]
-  const float* panels;  // [depth, columns]
-  float* c;             // [rows, columns]
+  Factor a;       // [rows, depth]
+  Panels panels;  // [depth or more, columns]
+  float* c;       // [rows, columns]
   std::int64_t c_stride;
   std::int64_t rows, columns, depth;
   float alpha, beta;  // beta = 0: c is not read

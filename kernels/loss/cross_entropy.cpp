@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/numeric/exp.h"
+#include "kernels/numeric/vector.h"
 
 namespace moebius::kernels {
 namespace {
@@ -20,9 +21,8 @@ RowStatistics row_statistics(const float* logits, std::int64_t columns) {
   double sum = 0;
   for (std::int64_t begin = 0; begin < columns; begin += kBlock) {
     const std::int64_t end = std::min(columns, begin + kBlock);
-    float block_highest = highest, block_sum = 0;
-#pragma omp simd reduction(max : block_highest)
-    for (std::int64_t c = begin; c < end; ++c) block_highest = std::max(block_highest, logits[c]);
+    const float block_highest = largest(logits + begin, end - begin, highest);
+    float block_sum = 0;
     if (block_highest > highest) {
       sum *= double(fast_exp(highest - block_highest));
       highest = block_highest;

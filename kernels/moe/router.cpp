@@ -2,18 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "kernels/numeric/column_sums.h"
 #include "kernels/numeric/exp.h"
+#include "kernels/numeric/vector.h"
 
 namespace moebius::kernels {
 namespace {
 
 /// Softmax of one token's logits; returns their logsumexp.
 float softmax(const float* logits, std::int64_t experts, float* probabilities) {
-  float highest = logits[0], sum = 0;
-  for (std::int64_t e = 1; e < experts; ++e) highest = std::max(highest, logits[e]);
+  const float highest = largest(logits, experts, logits[0]);
+  float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t e = 0; e < experts; ++e) {
     probabilities[e] = fast_exp(logits[e] - highest);
@@ -24,16 +26,45 @@ float softmax(const float* logits, std::int64_t experts, float* probabilities) {
   return highest + std::log(sum);
 }
 
-/// The ids of the top_k largest, by falling value, at equal value the lower id first: insertion into a sorted
-/// list.
+/// A probability and whose it is. Before another in the order of choice: larger, or equal with the lower id.
+struct Candidate {
+  float probability;
+  std::int32_t id;
+
+  [[nodiscard]] bool is_before(const Candidate& other) const {
+    return probability > other.probability || (probability == other.probability && id < other.id);
+  }
+};
+
+/// The first of all experts that come after `last` in the order of choice. Where all are NaN: expert 0.
+Candidate next_choice(const float* probabilities, std::int64_t experts, Candidate last) {
+  Vector best = broadcast(-1);
+  IntVector best_ids = {}, ids = lane_numbers();
+  std::int64_t e = 0;
+  for (; e + kVectorWidth <= experts; e += kVectorWidth, ids += kVectorWidth) {
+    const Vector p = load(probabilities + e);
+    const IntVector is_left = (p < last.probability) | ((p == last.probability) & (ids > last.id));
+    const IntVector is_better = is_left & (p > best);
+    best = is_better ? p : best;
+    best_ids = is_better ? ids : best_ids;
+  }
+  const Vector highest = fold_lanes(best, [](Vector a, Vector b) { return a > b ? a : b; });
+  const IntVector tied_ids =
+      best == highest ? best_ids : IntVector{} + std::numeric_limits<std::int32_t>::max();
+  const IntVector lowest_id = fold_lanes(tied_ids, [](IntVector a, IntVector b) { return a < b ? a : b; });
+  Candidate choice{highest[0], lowest_id[0]};
+  for (; e < experts; ++e) {
+    const Candidate candidate{probabilities[e], std::int32_t(e)};
+    if (last.is_before(candidate) && candidate.is_before(choice)) choice = candidate;
+  }
+  return choice;
+}
+
 void choose_largest(const float* probabilities, std::int64_t experts, std::int64_t top_k, std::int32_t* ids) {
-  for (std::int64_t e = 0; e < experts; ++e) {
-    std::int64_t place = std::min(e, top_k);
-    while (place > 0 && probabilities[e] > probabilities[ids[place - 1]]) {
-      if (place < top_k) ids[place] = ids[place - 1];
-      --place;
-    }
-    if (place < top_k) ids[place] = std::int32_t(e);
+  Candidate last{2, -1};  // before every probability
+  for (std::int64_t c = 0; c < top_k; ++c) {
+    last = next_choice(probabilities, experts, last);
+    ids[c] = last.id;
   }
 }
 

@@ -33,4 +33,37 @@ inline Vector broadcast(float value) {
   return Vector{} + value;
 }
 
+using IntVector = std::int32_t __attribute__((vector_size(kVectorWidth * 4)));
+
+/// 0, 1, 2, ...
+inline IntVector lane_numbers() {
+  IntVector lanes = {};
+  for (int lane = 0; lane < kVectorWidth; ++lane) lanes[lane] = lane;
+  return lanes;
+}
+
+/// Every lane holds what `combine` (of two registers, lane by lane) makes of all lanes.
+template <class Register, class Combine>
+Register fold_lanes(Register lanes, const Combine& combine) {
+#pragma GCC unroll 4
+  for (int half = kVectorWidth / 2; half > 0; half /= 2) {
+    lanes = combine(lanes, __builtin_shuffle(lanes, lane_numbers() ^ half));
+  }
+  return lanes;
+}
+
+/// The largest of `initial` and `count` values; a NaN among them is passed over. The compiler's own reduction
+/// would stay scalar, because it must mind NaN and signed zeros.
+inline float largest(const float* values, std::int64_t count, float initial) {
+  Vector lanes = broadcast(initial);
+  std::int64_t i = 0;
+  for (; i + kVectorWidth <= count; i += kVectorWidth) {
+    const Vector next = load(values + i);
+    lanes = next > lanes ? next : lanes;
+  }
+  float result = fold_lanes(lanes, [](Vector a, Vector b) { return a > b ? a : b; })[0];
+  for (; i < count; ++i) result = values[i] > result ? values[i] : result;
+  return result;
+}
+
 }  // namespace moebius::kernels

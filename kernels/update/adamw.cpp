@@ -7,14 +7,13 @@ namespace {
 
 /// The step's numbers as the loop needs them: computed in double, then rounded once.
 struct Scalars {
-  float decay, beta1, rest1, beta2, rest2, step_size, inverse_root, epsilon, gradient_scale;
+  float decay, rest1, beta2, rest2, step_size, inverse_root, epsilon, gradient_scale;
 };
 
 Scalars scalars(const AdamW<Space::host>& op) {
   const double correction1 = 1 - std::pow(op.beta1, double(op.step));
   const double correction2 = 1 - std::pow(op.beta2, double(op.step));
   return {.decay = float(1 - op.lr * op.weight_decay),
-          .beta1 = float(op.beta1),
           .rest1 = float(1 - op.beta1),
           .beta2 = float(op.beta2),
           .rest2 = float(1 - op.beta2),
@@ -24,12 +23,8 @@ Scalars scalars(const AdamW<Space::host>& op) {
           .gradient_scale = op.gradient_scale.empty() ? 1.0f : op.gradient_scale(0)};
 }
 
-}  // namespace
-
-void adamw(const AdamW<Space::host>& op, Queue<Space::host>) {
-  expect_shapes(op);
-  const Scalars s = scalars(op);
-  const bool clear = op.gradient_after == GradientAfter::clear;
+template <GradientAfter After>
+void step(const AdamW<Space::host>& op, const Scalars& s) {
   const std::int64_t count = op.w.shape[0];
   float *w = op.w.data, *g = op.g.data, *m = op.m.data, *v = op.v.data;
 #pragma omp parallel for simd schedule(static) if (count > 16384)
@@ -40,7 +35,18 @@ void adamw(const AdamW<Space::host>& op, Queue<Space::host>) {
     m[i] = first;
     v[i] = second;
     w[i] = w[i] * s.decay - s.step_size * (first / (std::sqrt(second) * s.inverse_root + s.epsilon));
-    g[i] = clear ? 0.0f : g[i];
+    if constexpr (After == GradientAfter::clear) g[i] = 0;
+  }
+}
+
+}  // namespace
+
+void adamw(const AdamW<Space::host>& op, Queue<Space::host>) {
+  expect_shapes(op);
+  if (op.gradient_after == GradientAfter::clear) {
+    step<GradientAfter::clear>(op, scalars(op));
+  } else {
+    step<GradientAfter::keep>(op, scalars(op));
   }
 }
 
