@@ -17,34 +17,33 @@ struct FilePlan {
     std::vector<TensorInfo> tensors;  // in the order of the data
     std::int64_t size = 0;            // header and data
   };
-  struct Tensor {
-    std::size_t parameter;  // row of the table
-    models::HubTensor hub;
-    Dtype dtype;
+  struct Place {
     std::size_t file;
     std::int64_t offset;  // byte of the file
   };
   std::vector<File> files;
-  std::vector<Tensor> tensors;    // in the order of files and offsets
+  /// [row of the table][number in hub_tensors]: the tensors of a row are equally long and, one behind the
+  /// other, the whole parameter in row-major order.
+  std::vector<std::vector<Place>> places;
+  std::vector<Dtype> dtypes;      // of each row of the table
   std::int64_t tensor_bytes = 0;  // the sum that an index calls total_size
 };
 
 /// Tensors in the order of the table; a new file where the next tensor would make the data longer than
 /// `max_file_bytes` (a longer tensor has a file alone). Within a file, wider types come first, so that each
 /// tensor is aligned to its items. `dtypes`: of each row of the table.
-[[nodiscard]] FilePlan plan_files(const models::ParameterTable& table, const std::vector<Dtype>& dtypes,
+[[nodiscard]] FilePlan plan_files(const models::ParameterTable& table, std::vector<Dtype> dtypes,
                                   std::int64_t max_file_bytes);
 
-/// A piece of a tensor that is read and written in one go: rows of its first dim.
-struct Chunk {
-  std::size_t tensor;  // of FilePlan::tensors
-  Range rows;
-  std::int64_t bytes;
+/// Bytes of a file that hold consecutive elements of a parameter.
+struct FileSpan {
+  std::size_t file;
+  std::int64_t offset;  // byte of the file
+  Range elements;       // of the whole parameter, row-major
 };
-/// The chunks of `rank` of `ranks`: every byte falls to one rank, neighbours to the same, about as many to
-/// each. A chunk has at most `max_bytes`, or one row.
-[[nodiscard]] std::vector<Chunk> chunks_of_rank(const FilePlan& plan, std::int64_t max_bytes,
-                                                std::int64_t ranks, std::int64_t rank);
+/// Where elements of row `parameter` of the table lie: one span a tensor that has some of them.
+[[nodiscard]] std::vector<FileSpan> spans_of(const FilePlan& plan, const models::Parameter& row,
+                                             std::size_t parameter, Range elements);
 
 /// The text of model.safetensors.index.json; empty where the plan has one file, which needs none.
 [[nodiscard]] std::string index_text(const FilePlan& plan);

@@ -1,10 +1,16 @@
 #include "hub/weights.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
+
+#include "checkpoint/slabs.h"
+#include "tensor/convert.h"
 
 namespace moebius::hub {
 namespace {
+
+constexpr std::int64_t kPieceBytes = std::int64_t{16} << 20;
 
 /// Place of a hub tensor among the leading dims of a slab, counted in tensors; -1 where the slab leaves it
 /// out.
@@ -18,25 +24,48 @@ std::int64_t place_in(const models::Slab& slab, const std::vector<std::int64_t>&
   return place;
 }
 
+/// A type that holds every value of both.
+Dtype common_dtype(Dtype a, Dtype b) {
+  if (a == b) return a;
+  if (a == Dtype::float64 || b == Dtype::float64) return Dtype::float64;
+  return Dtype::float32;  // of float32, bfloat16 and float16
+}
+
 }  // namespace
 
 HubWeights::HubWeights(const HubFolder& folder, models::ParameterTable table)
-    : folder_(&folder), table_(std::move(table)), unused_(check_fit(folder, table_)) {}
-
-Dtype HubWeights::stored_dtype(std::size_t index) const {
-  std::optional<Dtype> common;
-  for (const models::HubTensor& tensor : models::hub_tensors(table_[index])) {
-    const Dtype dtype = *folder_->find(tensor.name)->tensor->dtype;
-    if (!common) common = dtype;
-    if (dtype == *common) continue;
-    if (dtype == Dtype::float64 || common == Dtype::float64) return Dtype::float64;
-    common = Dtype::float32;  // holds every bfloat16 and float16
+    : folder_(&folder), table_(std::move(table)), unused_(check_fit(folder, table_)) {
+  for (const models::Parameter& parameter : table_) {
+    const std::vector<models::HubTensor> tensors = models::hub_tensors(parameter);
+    const auto dtype_of = [&](const models::HubTensor& tensor) {
+      return *folder.find(tensor.name)->tensor->dtype;
+    };
+    Dtype common = dtype_of(tensors.front());
+    bool differ = false;
+    for (const models::HubTensor& tensor : tensors) {
+      differ |= dtype_of(tensor) != dtype_of(tensors.front());
+      common = common_dtype(common, dtype_of(tensor));
+    }
+    dtypes_.push_back(common);
+    if (differ) widened_.push_back(tensors.front().name);
   }
-  return *common;
 }
 
-void HubWeights::read(std::size_t index, const models::Slab& slab, Dtype dtype, void* out) const {
-  for (const models::HubTensor& wanted : models::hub_tensors(table_[index])) {
+void HubWeights::read(std::span<const models::Slab> wanted, const checkpoint::SlabSink& sink) const {
+  std::vector<std::byte> buffer;
+  for (std::size_t i = 0; i < table_.size(); ++i) {
+    const std::int64_t item = size_of(dtypes_[i]);
+    for (const models::Slab& piece : checkpoint::pieces_of(wanted[i], kPieceBytes / item)) {
+      buffer.resize(std::size_t(piece.size() * item));
+      read_slab(i, piece, buffer.data());
+      sink(i, piece, {dtypes_[i], buffer});
+    }
+  }
+}
+
+void HubWeights::read_slab(std::size_t parameter, const models::Slab& slab, void* out) const {
+  const Dtype dtype = dtypes_[parameter];
+  for (const models::HubTensor& wanted : models::hub_tensors(table_[parameter])) {
     const std::int64_t place = place_in(slab, wanted.index);
     if (place < 0) continue;
     const models::Slab inner{{slab.ranges.begin() + std::ptrdiff_t(wanted.index.size()), slab.ranges.end()}};
@@ -46,12 +75,33 @@ void HubWeights::read(std::size_t index, const models::Slab& slab, Dtype dtype, 
   }
 }
 
+std::vector<std::string> HubWeights::warnings() const {
+  std::vector<std::string> lines;
+  const std::string where = folder_->path().string();
+  if (!unused_.empty()) {
+    lines.push_back(fmt::format("{}: {} tensors belong to no parameter of this model and are left out: {}",
+                                where, unused_.size(), some_of(unused_)));
+  }
+  if (!widened_.empty()) {
+    lines.push_back(
+        fmt::format("{}: {} parameters have tensors of several types, and take the one that holds all "
+                    "values: those of {}",
+                    where, widened_.size(), some_of(widened_)));
+  }
+  return lines;
+}
+
 void load_weights(const WeightSource& source, const models::Shards<float, Space::host>& shards) {
   const models::ShardLayout& layout = shards.layout();
   std::fill_n(shards.flat().data, shards.flat().size(), 0.0f);
-  for (std::size_t i = 0; i < layout.count(); ++i) {
-    source.read(i, layout.row(i).slab, Dtype::float32, shards[i].data);
-  }
+  std::vector<models::Slab> wanted;
+  for (std::size_t i = 0; i < layout.count(); ++i) wanted.push_back(layout.row(i).slab);
+  source.read(wanted, [&](std::size_t i, const models::Slab& part, const checkpoint::Elements& elements) {
+    for (const models::Run& run : checkpoint::runs_inside(layout.row(i).slab, part)) {
+      convert(elements.dtype, elements.bytes.data() + run.local * size_of(elements.dtype), Dtype::float32,
+              shards[i].data + run.whole, run.count);
+    }
+  });
 }
 
 }  // namespace moebius::hub

@@ -4,22 +4,25 @@
 #include <chrono>
 #include <fmt/format.h>
 #include <map>
-#include <set>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "checkpoint/slabs.h"
 #include "hub/file_plan.h"
 #include "hub/json_text.h"
+#include "tensor/convert.h"
 
 namespace moebius::hub {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kChunkBytes = std::int64_t{16} << 20;
+constexpr std::int64_t kBlockBytes = std::int64_t{256} << 20;
 constexpr const char* kIndexName = "model.safetensors.index.json";
 
 /// The folder under its own name, without a slash at the end and through no link, so that a rename hits it.
@@ -87,27 +90,86 @@ void prepare(const fs::path& target, const FilePlan& plan, const models::ModelFi
   }
 }
 
-/// This rank's chunks, from the source into the files.
-void write_chunks(const WeightSource& source, const FilePlan& plan, const fs::path& partial,
-                  const std::vector<Chunk>& chunks) {
-  std::map<std::size_t, File> open;  // at most a rank's share of the files
-  std::vector<std::byte> buffer;
-  for (const Chunk& chunk : chunks) {
-    const FilePlan::Tensor& tensor = plan.tensors[chunk.tensor];
-    models::Slab slab;
-    for (const std::int64_t index : tensor.hub.index) slab.ranges.push_back({index, index + 1});
-    slab.ranges.push_back(chunk.rows);
-    for (std::size_t dim = 1; dim < tensor.hub.shape.size(); ++dim)
-      slab.ranges.push_back({0, tensor.hub.shape[dim]});
-    buffer.resize(std::size_t(chunk.bytes));
-    source.read(tensor.parameter, slab, tensor.dtype, buffer.data());
+/// Puts a block of consecutive elements of one parameter together from its parts, in the type of the file,
+/// and then writes it to its places.
+class BlockWriter {
+ public:
+  BlockWriter(const models::ParameterTable& table, const FilePlan& plan, fs::path folder)
+      : table_(table), plan_(plan), folder_(std::move(folder)) {}
 
-    const auto [place, is_new] =
-        open.try_emplace(tensor.file, partial / plan.files[tensor.file].name, File::Mode::write_existing);
-    const std::int64_t row_bytes = chunk.bytes / chunk.rows.size();
-    place->second.write_at(tensor.offset + chunk.rows.begin * row_bytes, buffer);
+  void begin(std::size_t parameter, const models::Slab& block) {
+    parameter_ = parameter;
+    block_ = block;
+    bytes_.resize(std::size_t(block.size() * item()));
   }
-  for (auto& [index, file] : open) file.sync();
+  void take(const models::Slab& part, const checkpoint::Elements& elements) {
+    for (const models::Run& run : checkpoint::runs_inside(block_, part)) {
+      convert(elements.dtype, elements.bytes.data() + run.local * size_of(elements.dtype),
+              plan_.dtypes[parameter_], bytes_.data() + run.whole * item(), run.count);
+    }
+  }
+  void write() {
+    const std::int64_t first = models::runs_of(table_[parameter_], block_).front().whole;
+    for (const FileSpan& span :
+         spans_of(plan_, table_[parameter_], parameter_, {first, first + block_.size()})) {
+      const auto [place, is_new] =
+          files_.try_emplace(span.file, folder_ / plan_.files[span.file].name, File::Mode::write_existing);
+      place->second.write_at(span.offset,
+                             std::span(bytes_).subspan(std::size_t((span.elements.begin - first) * item()),
+                                                       std::size_t(span.elements.size() * item())));
+    }
+  }
+  void sync() {
+    for (auto& [index, file] : files_) file.sync();
+  }
+
+ private:
+  [[nodiscard]] std::int64_t item() const { return size_of(plan_.dtypes[parameter_]); }
+
+  const models::ParameterTable& table_;
+  const FilePlan& plan_;
+  fs::path folder_;
+  std::map<std::size_t, File> files_;
+  std::size_t parameter_ = 0;
+  models::Slab block_;
+  std::vector<std::byte> bytes_;
+};
+
+/// This rank's blocks of every parameter: round k takes the k-th block of each, so one reading of the source
+/// serves many parameters.
+std::vector<std::vector<models::Slab>> rounds_of_blocks(const models::ParameterTable& table,
+                                                        const FilePlan& plan,
+                                                        const cluster::Cluster& cluster) {
+  std::vector<models::Slab> nothing;
+  for (const models::Parameter& parameter : table)
+    nothing.push_back({std::vector<Range>(parameter.shape.size())});
+  const std::vector<models::Slab> shares = checkpoint::even_slabs(table, cluster.size(), cluster.rank());
+  std::vector<std::vector<models::Slab>> rounds;
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    const std::vector<models::Slab> blocks =
+        checkpoint::pieces_of(shares[i], kBlockBytes / size_of(plan.dtypes[i]));
+    if (rounds.size() < blocks.size()) rounds.resize(blocks.size(), nothing);
+    for (std::size_t round = 0; round < blocks.size(); ++round) rounds[round][i] = blocks[round];
+  }
+  return rounds;
+}
+
+void write_tensors(const WeightSource& source, const FilePlan& plan, const fs::path& folder,
+                   const cluster::Cluster& cluster) {
+  BlockWriter writer(source.table(), plan, folder);
+  for (const std::vector<models::Slab>& wanted : rounds_of_blocks(source.table(), plan, cluster)) {
+    std::optional<std::size_t> current;
+    source.read(wanted, [&](std::size_t i, const models::Slab& part, const checkpoint::Elements& elements) {
+      if (current != i) {
+        if (current) writer.write();
+        writer.begin(i, wanted[i]);
+        current = i;
+      }
+      writer.take(part, elements);
+    });
+    if (current) writer.write();
+  }
+  writer.sync();
 }
 
 /// What rank 0 does when all tensors are written: the small files, a look at the whole, and the folder's
@@ -125,17 +187,22 @@ void publish(const fs::path& target, const FilePlan& plan, const models::ModelFi
   sync_folder(target.parent_path());
 }
 
-/// File system calls of the standard library, with their errors as ours.
+/// Runs `work` on rank 0; where it fails, every rank throws its error.
 template <class Work>
 void on_rank_0(cluster::Cluster& cluster, std::string_view name, const Work& work) {
-  cluster.together(name, [&] {
-    if (cluster.rank() != 0) return;
+  std::string failure;  // exit code and text
+  const auto fail = [&](ExitCode code, const std::string& text) { failure = char(code) + text; };
+  if (cluster.rank() == 0) {
     try {
       work();
     } catch (const fs::filesystem_error& error) {
-      throw ClusterError(fmt::format("{}: {}", error.path1().string(), error.code().message()));
+      fail(ExitCode::cluster, fmt::format("{}: {}", error.path1().string(), error.code().message()));
+    } catch (const Error& error) {
+      fail(error.code(), error.what());
     }
-  });
+  }
+  failure = cluster.broadcast(name, failure);
+  if (!failure.empty()) throw cluster::AgreedError(ExitCode(failure.front()), failure.substr(1));
 }
 
 /// The type of most bytes, where config.json, which is copied as it is, names another; else empty.
@@ -169,19 +236,19 @@ void write_folder(const WeightSource& source, const models::ModelFiles& files, c
   for (std::size_t i = 0; i < source.table().size(); ++i) {
     dtypes.push_back(settings.dtype.value_or(source.stored_dtype(i)));
   }
-  const FilePlan plan = plan_files(source.table(), dtypes, settings.max_file_bytes);
+  const FilePlan plan = plan_files(source.table(), std::move(dtypes), settings.max_file_bytes);
   const fs::path target = target_of(settings.folder);
 
   on_rank_0(cluster, "export: prepare the folder", [&] { prepare(target, plan, files); });
-  cluster.together("export: write the tensors", [&] {
-    write_chunks(source, plan, partial_of(target),
-                 chunks_of_rank(plan, kChunkBytes, cluster.size(), cluster.rank()));
-  });
+  cluster.together("export: write the tensors",
+                   [&] { write_tensors(source, plan, partial_of(target), cluster); });
   on_rank_0(cluster, "export: publish the folder", [&] { publish(target, plan, files, source.table()); });
 
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  log.info("{}: {} tensors in {} files, {}, written in {}", target.string(), plan.tensors.size(),
-           plan.files.size(), bytes_text(plan.tensor_bytes), seconds_text(seconds.count()));
+  std::size_t tensors = 0;
+  for (const FilePlan::File& file : plan.files) tensors += file.tensors.size();
+  log.info("{}: {} tensors in {} files, {}, written in {}", target.string(), tensors, plan.files.size(),
+           bytes_text(plan.tensor_bytes), seconds_text(seconds.count()));
   const std::string note = other_dtype_than_config(plan, files);
   if (!note.empty()) log.info("{}: {}", target.string(), note);
 }

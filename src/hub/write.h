@@ -18,9 +18,10 @@ struct WriteSettings {
 
 /// Writes a Hugging Face folder: the tensors of `source` in safetensors files with an index, and `files` byte
 /// for byte. Collective: the place of every byte follows from the table, so each rank reads an equal part of
-/// the tensors, 16 MiB at a time, and writes it where it belongs. All happens in `<folder>.partial`, which
-/// becomes the folder when it is complete, checked and on the disk; an interrupted export leaves no
-/// `<folder>`. Every rank throws alike: InputError from the source, ClusterError from the output.
+/// every parameter, at most 256 MiB at a time, and writes it where it belongs. All happens in
+/// `<folder>.partial`, which becomes the folder when it is complete, checked and on the disk; an interrupted
+/// export leaves no `<folder>`. Every rank throws alike: InputError from the source, ClusterError from the
+/// output.
 void write_folder(const WeightSource& source, const models::ModelFiles& files, const WriteSettings& settings,
                   cluster::Cluster& cluster);
 

@@ -2,6 +2,8 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
 
 #include "tests/hub/test_model.h"
 #include "tests/support/catch.h"
@@ -66,26 +68,25 @@ TEST_CASE("a planned file is one that the reader accepts, wider types first", "[
   CHECK(plan.files[0].tensors[0].name == "model.layers.0.input_layernorm.weight");
 }
 
-TEST_CASE("every byte is written by one rank, about as many by each", "[plan]") {
-  const FilePlan plan = plan_files(test::small_table(), all(Dtype::float32), 1000);
-  for (const std::int64_t ranks : {1, 3, 8}) {
-    for (const std::int64_t max_bytes : {40, 100, 1 << 20}) {
-      CAPTURE(ranks, max_bytes);
-      std::map<std::size_t, std::int64_t> rows;  // of each tensor, in order
-      std::int64_t most = 0;
-      for (std::int64_t rank = 0; rank < ranks; ++rank) {
-        std::int64_t bytes = 0;
-        for (const Chunk& chunk : chunks_of_rank(plan, max_bytes, ranks, rank)) {
-          CHECK(rows[chunk.tensor] == chunk.rows.begin);
-          rows[chunk.tensor] = chunk.rows.end;
-          bytes += chunk.bytes;
-          CHECK((chunk.bytes <= max_bytes || chunk.rows.size() == 1));
-        }
-        most = std::max(most, bytes);
-      }
-      for (std::size_t i = 0; i < plan.tensors.size(); ++i) CHECK(rows[i] == plan.tensors[i].hub.shape[0]);
-      CHECK(most <=
-            plan.tensor_bytes / ranks + std::max<std::int64_t>(max_bytes < 1000 ? max_bytes : 512, 64));
+TEST_CASE("the elements of a parameter lie, tensor by tensor, where the headers say", "[plan]") {
+  const models::ParameterTable table = test::small_table();
+  const FilePlan plan = plan_files(table, all(Dtype::float32), 900);
+  std::map<std::string, std::pair<std::size_t, std::int64_t>> headers;  // tensor -> file and byte
+  for (std::size_t i = 0; i < plan.files.size(); ++i) {
+    for (const TensorInfo& tensor : plan.files[i].tensors) {
+      headers[tensor.name] = {i, std::int64_t(plan.files[i].header.size()) + tensor.bytes.begin};
     }
   }
+  const std::size_t row = 4;  // [8, 2, 6, 8]: tensors of 48 elements
+  const std::vector<FileSpan> spans = spans_of(plan, table[row], row, {40, 150});
+  REQUIRE(spans.size() == 4);
+  const std::vector<Range> elements{{40, 48}, {48, 96}, {96, 144}, {144, 150}};
+  const std::vector<models::HubTensor> tensors = models::hub_tensors(table[row]);
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    CHECK(spans[i].elements == elements[i]);
+    const auto [file, begin] = headers.at(tensors[i].name);
+    CHECK(spans[i].file == file);
+    CHECK(spans[i].offset == begin + (elements[i].begin - std::int64_t(i) * 48) * 4);
+  }
+  CHECK(spans_of(plan, table[row], row, {7, 7}).empty());
 }

@@ -1,0 +1,76 @@
+#include "hub/model_source.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "checkpoint/slabs.h"
+#include "checkpoint/write.h"
+
+namespace moebius::hub {
+namespace {
+
+/// The parameters in a checkpoint. Does not own the reader.
+class CheckpointWeights final : public WeightSource {
+ public:
+  CheckpointWeights(const checkpoint::Reader& reader, models::ParameterTable table)
+      : reader_(reader), table_(std::move(table)) {
+    reader_.expect_tensors(checkpoint::kParameters, table_);
+  }
+  [[nodiscard]] const models::ParameterTable& table() const override { return table_; }
+  [[nodiscard]] Dtype stored_dtype(std::size_t parameter) const override {
+    const std::string path = checkpoint::kParameters + "/" + table_[parameter].name;
+    return std::ranges::find(reader_.tensors(), path, &checkpoint::StoredTensor::path)->dtype;
+  }
+  void read(std::span<const models::Slab> wanted, const checkpoint::SlabSink& sink) const override {
+    reader_.read(checkpoint::kParameters, table_, wanted, sink);
+  }
+
+ private:
+  const checkpoint::Reader& reader_;
+  models::ParameterTable table_;
+};
+
+}  // namespace
+
+ModelSource::ModelSource(std::filesystem::path path) : path_(std::move(path)) {
+  if (std::filesystem::is_directory(path_)) {
+    files_ = models::read_model_files(path_);
+    return;
+  }
+  if (!std::filesystem::exists(path_)) {
+    throw InputError(path_.string() + ": no such Hugging Face folder or checkpoint");
+  }
+  reader_.emplace(path_);
+  files_ = reader_->contents().model_files;
+  if (!files_.contains("config.json")) throw InputError(path_.string() + ": has no config.json inside");
+}
+
+std::string ModelSource::config_name() const {
+  return is_checkpoint() ? path_.string() + ": config.json" : (path_ / "config.json").string();
+}
+
+std::unique_ptr<WeightSource> ModelSource::weights(models::ParameterTable table) {
+  if (reader_) return std::make_unique<CheckpointWeights>(*reader_, std::move(table));
+  if (folder_ == nullptr) folder_ = std::make_unique<HubFolder>(path_);
+  return std::make_unique<HubWeights>(*folder_, std::move(table));
+}
+
+void import_model(const HubWeights& weights, const models::ModelFiles& files,
+                  const std::filesystem::path& checkpoint, cluster::Cluster& cluster) {
+  const models::ParameterTable& table = weights.table();
+  const checkpoint::Contents contents{.model_files = files};
+  checkpoint::TensorGroup parameters{.name = checkpoint::kParameters};
+  for (std::size_t i = 0; i < table.size(); ++i) parameters.dtypes.push_back(weights.stored_dtype(i));
+  parameters.source = [&](std::size_t parameter, const models::Slab& slab, std::span<std::byte> elements) {
+    weights.read_slab(parameter, slab, elements.data());
+  };
+  checkpoint::write_checkpoint(checkpoint,
+                               {.contents = contents,
+                                .table = table,
+                                .slabs = checkpoint::even_slabs(table, cluster.size(), cluster.rank()),
+                                .groups = {std::move(parameters)}},
+                               cluster);
+}
+
+}  // namespace moebius::hub
