@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <set>
+#include <tuple>
 
 #include "base/text.h"
 
@@ -14,7 +15,8 @@ constexpr std::size_t kRanksToList = 16;  // a line a rank; more are counted
 /// One call along one group: every rank of the group sees the same.
 struct CallKey {
   std::int64_t axis, first_rank, number;
-  friend auto operator<=>(const CallKey&, const CallKey&) = default;
+  [[nodiscard]] auto tied() const { return std::tie(axis, first_rank, number); }
+  bool operator<(const CallKey& other) const { return tied() < other.tied(); }
 };
 
 std::vector<std::int64_t> group_of(const Mesh& mesh, const RankState& state) {
@@ -24,12 +26,11 @@ std::vector<std::int64_t> group_of(const Mesh& mesh, const RankState& state) {
 std::string ranks_text(const std::vector<std::int64_t>& ranks) {
   if (std::int64_t(ranks.size()) > 2 && ranks.back() - ranks.front() + 1 == std::int64_t(ranks.size()))
     return fmt::format("{} to {}", ranks.front(), ranks.back());
-  std::vector<std::string> words;
-  for (const std::int64_t rank : ranks) words.push_back(std::to_string(rank));
-  if (words.size() > kRanksToList) {
-    words.resize(kRanksToList);
-    words.emplace_back("...");
-  }
+  const std::size_t listed = std::min(ranks.size(), kRanksToList);
+  std::vector<std::string> words(listed);
+  std::transform(ranks.begin(), ranks.begin() + std::ptrdiff_t(listed), words.begin(),
+                 [](std::int64_t rank) { return std::to_string(rank); });
+  if (listed < ranks.size()) words.emplace_back("...");
   return join(words);
 }
 

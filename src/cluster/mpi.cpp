@@ -18,13 +18,13 @@ bool mpi_is_over() {
 
 }  // namespace
 
-void check(int status, std::source_location place) {
+void check(int status, const char* file, int line) {
   if (status == MPI_SUCCESS) return;
   std::array<char, MPI_MAX_ERROR_STRING> text{};
   int length = 0;
   MPI_Error_string(status, text.data(), &length);
-  throw ClusterError(fmt::format("MPI failed at {}:{}: {}", place.file_name(), place.line(),
-                                 std::string_view(text.data(), std::size_t(length))));
+  throw ClusterError(
+      fmt::format("MPI failed at {}:{}: {}", file, line, std::string_view(text.data(), std::size_t(length))));
 }
 
 Communicator::Communicator(MPI_Comm handle) : handle_(handle) {

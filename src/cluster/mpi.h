@@ -3,7 +3,6 @@
 #include <mpi.h>
 
 #include <cstdint>
-#include <source_location>
 #include <utility>
 
 /// MPI's handles as objects, and its status codes as exceptions. Back ends (cluster/, parallel/exchange_*,
@@ -11,7 +10,8 @@
 namespace moebius::cluster {
 
 /// Throws ClusterError with MPI's own text and the caller's place unless `status` is MPI_SUCCESS.
-void check(int status, std::source_location place = std::source_location::current());
+/// (std::source_location would do it in one argument, but clang-tidy 14 cannot read libstdc++ 12's.)
+void check(int status, const char* file = __builtin_FILE(), int line = __builtin_LINE());
 
 /// An MPI communicator that belongs to this object. Its errors return (and become exceptions through check).
 class Communicator {

@@ -77,17 +77,16 @@ std::optional<std::string> stop_agreed(Cluster& cluster, const StopSignals& sign
                                        double seconds_needed) {
   // One number says what, in its upper part (signals above the clock), and which rank, in its lower: the
   // first rank wins.
-  constexpr std::int64_t kRanks = std::int64_t{1} << 32, kTimeLimit = 1;
-  const std::int64_t wish = signals.caught() != 0                   ? kTimeLimit + signals.caught()
-                            : deadline.too_late_for(seconds_needed) ? kTimeLimit
-                                                                    : 0;
-  const std::int64_t own = wish == 0 ? 0 : (wish + 1) * kRanks - 1 - cluster.rank();
+  constexpr std::int64_t lower_part = std::int64_t{1} << 32, time_limit = 1;
+  std::int64_t wish = deadline.too_late_for(seconds_needed) ? time_limit : 0;
+  if (signals.caught() != 0) wish = time_limit + signals.caught();
+  const std::int64_t own = wish == 0 ? 0 : (wish + 1) * lower_part - 1 - cluster.rank();
   const std::int64_t agreed = cluster.all_reduce("stop?", own, Reduction::max);
   if (agreed == 0) return std::nullopt;
-  const std::int64_t what = agreed / kRanks, rank = kRanks - 1 - agreed % kRanks;
-  if (what == kTimeLimit) return "time limit";
+  const std::int64_t what = agreed / lower_part, rank = lower_part - 1 - agreed % lower_part;
+  if (what == time_limit) return "time limit";
   for (const Handled& handled : kHandled)
-    if (handled.signal == what - kTimeLimit) return fmt::format("{} on rank {}", handled.name, rank);
+    if (handled.signal == what - time_limit) return fmt::format("{} on rank {}", handled.name, rank);
   throw std::logic_error("stop_agreed: unknown signal");
 }
 

@@ -37,6 +37,13 @@ struct Traffic {
 template <class T, int Rank, Space S>
 using Input = std::type_identity_t<View<const T, Rank, S>>;
 
+/// Rows that lie in blocks, one for each index of an axis, in order; counts: [degree].
+template <class T, Space S>
+struct RowBlocks {
+  View<T, 2, S> rows;
+  std::span<const std::int64_t> counts;
+};
+
 /// Collectives between the ranks of an axis. One implementation a back end: `mpi` (host memory), later
 /// `nccl`. Every rank of the group must make the same calls in the same order, ranks with nothing to give
 /// included. An axis of degree 1 makes all of them copies or no-ops. Rows are split along the first dim.
@@ -72,18 +79,21 @@ class Exchange {
     expect_shape(call.name, whole, {part.size() * mesh().degree(call.axis)});
     scatter_sum(call, {whole.data, whole.size(), kDtypeOf<T>}, part.data, queue);
   }
-  /// Sends sent_rows[i] rows of `send` to index i, in order; receives received_rows[i] rows from index i, in
-  /// order. The buffers must not overlap.
+  /// Sends the rows of block i of `send` to index i; block i of `receive` comes from there. The buffers must
+  /// not overlap.
   template <class T>
-  void all_to_all(Call call, Input<T, 2, S> send, std::span<const std::int64_t> sent_rows,
-                  View<T, 2, S> receive, std::span<const std::int64_t> received_rows, Queue<S> queue) {
-    expect_rows(call, sent_rows, send.shape[0]);
-    expect_rows(call, received_rows, receive.shape[0]);
-    expect_shape(call.name, send, {send.shape[0], receive.shape[1]});
-    swap_rows(
-        call,
-        {{send.data, send.size(), kDtypeOf<T>}, receive.data, receive.shape[1], sent_rows, received_rows},
-        queue);
+  void all_to_all(Call call, RowBlocks<std::type_identity_t<const T>, S> send, RowBlocks<T, S> receive,
+                  Queue<S> queue) {
+    expect_rows(call, send.counts, send.rows.shape[0]);
+    expect_rows(call, receive.counts, receive.rows.shape[0]);
+    expect_shape(call.name, send.rows, {send.rows.shape[0], receive.rows.shape[1]});
+    swap_rows(call,
+              {{send.rows.data, send.rows.size(), kDtypeOf<T>},
+               receive.rows.data,
+               receive.rows.shape[1],
+               send.counts,
+               receive.counts},
+              queue);
   }
   /// Every rank tells every other rank of the axis `counts.size() / degree` numbers (host memory in both
   /// spaces).

@@ -63,11 +63,12 @@ void dispatch_rows(Exchange<S>& exchange, const MoveRows<T, S>& op, Arena<S>& wo
   const Dispatch<S>& dispatch = op.dispatch;
   const Call call{Axis::expert, op.name};
   if (dispatch.in_order())
-    return exchange.template all_to_all<T>(call, op.from, dispatch.sent_rows, op.to, dispatch.received_rows,
-                                           queue);
+    return exchange.template all_to_all<T>(call, {op.from, dispatch.sent_rows},
+                                           {op.to, dispatch.received_rows}, queue);
   const ArenaScope scope(workspace);
   const auto arrived = workspace.template make<T>(dispatch.received(), op.to.shape[1]);
-  exchange.template all_to_all<T>(call, op.from, dispatch.sent_rows, arrived, dispatch.received_rows, queue);
+  exchange.template all_to_all<T>(call, {op.from, dispatch.sent_rows}, {arrived, dispatch.received_rows},
+                                  queue);
   kernels::gather_rows<T>({.x = arrived, .index = dispatch.sources, .y = op.to}, queue);
 }
 
@@ -76,12 +77,13 @@ void combine_rows(Exchange<S>& exchange, const MoveRows<T, S>& op, Arena<S>& wor
   const Dispatch<S>& dispatch = op.dispatch;
   const Call call{Axis::expert, op.name};
   if (dispatch.in_order())
-    return exchange.template all_to_all<T>(call, op.from, dispatch.received_rows, op.to, dispatch.sent_rows,
-                                           queue);
+    return exchange.template all_to_all<T>(call, {op.from, dispatch.received_rows},
+                                           {op.to, dispatch.sent_rows}, queue);
   const ArenaScope scope(workspace);
   const auto leaving = workspace.template make<T>(dispatch.received(), op.from.shape[1]);
   kernels::gather_rows<T>({.x = op.from, .index = dispatch.positions, .y = leaving}, queue);
-  exchange.template all_to_all<T>(call, leaving, dispatch.received_rows, op.to, dispatch.sent_rows, queue);
+  exchange.template all_to_all<T>(call, {leaving, dispatch.received_rows}, {op.to, dispatch.sent_rows},
+                                  queue);
 }
 
 template struct Dispatch<Space::host>;

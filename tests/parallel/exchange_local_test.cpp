@@ -19,8 +19,8 @@ TEST_CASE("the exchange of one rank copies") {
 
   const std::vector<std::int64_t> two{2};
   std::vector<float> moved(4);
-  exchange->all_to_all<float>({Axis::expert, "test"}, View<float, 2, Space::host>(x.data(), {2, 2}), two,
-                              {moved.data(), {2, 2}}, two, {});
+  exchange->all_to_all<float>({Axis::expert, "test"}, {View<float, 2, Space::host>(x.data(), {2, 2}), two},
+                              {{moved.data(), {2, 2}}, two}, {});
   CHECK(moved == x);
   std::vector<std::int64_t> told(1);
   exchange->swap_counts({Axis::expert, "test"}, two, told);

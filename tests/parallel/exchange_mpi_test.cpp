@@ -110,8 +110,8 @@ TEST_CASE("messages beyond the limit of one go in several") {
     exchange.all_gather<float>({Axis::data, "test"}, view(sums), view(gathered), kQueue);
     exchange.reduce_scatter<float>({Axis::data, "test"}, view(gathered), view(scattered), kQueue);
     const std::vector<std::int64_t> rows_each(std::size_t(size), count);
-    exchange.all_to_all<float>({Axis::data, "test"}, rows(gathered, 1), rows_each, rows(moved, 1), rows_each,
-                               kQueue);
+    exchange.all_to_all<float>({Axis::data, "test"}, {rows(gathered, 1), rows_each},
+                               {rows(moved, 1), rows_each}, kQueue);
     return std::array{sums, gathered, scattered, moved};
   };
   REQUIRE(result(*whole) == result(*cut));
@@ -210,14 +210,14 @@ TEST_CASE("all_to_all moves rows, and back with the counts swapped; some ranks h
     auto x = numbers<double>(total(sent) * width, cluster.rank());
     auto dy = numbers<double>(total(received) * width, 50 + cluster.rank());
     std::vector<double> y(dy.size()), dx(x.size());
-    exchange.all_to_all<double>({Axis::expert, "test"}, rows(x, width), sent, rows(y, width), received,
+    exchange.all_to_all<double>({Axis::expert, "test"}, {rows(x, width), sent}, {rows(y, width), received},
                                 kQueue);
-    exchange.all_to_all<double>({Axis::expert, "test"}, rows(dy, width), received, rows(dx, width), sent,
+    exchange.all_to_all<double>({Axis::expert, "test"}, {rows(dy, width), received}, {rows(dx, width), sent},
                                 kQueue);
     REQUIRE(product(cluster, dy, y) == product(cluster, dx, x));
     std::vector<double> again(x.size());
-    exchange.all_to_all<double>({Axis::expert, "test"}, rows(y, width), received, rows(again, width), sent,
-                                kQueue);
+    exchange.all_to_all<double>({Axis::expert, "test"}, {rows(y, width), received},
+                                {rows(again, width), sent}, kQueue);
     REQUIRE(again == x);
   });
 }
@@ -271,10 +271,9 @@ TEST_CASE("buffers of the wrong size are refused by name") {
                   std::to_string(3 * size + 1) + "]");
   const std::vector<std::int64_t> counts(std::size_t(size), 3);
   CHECK(message([&] {
-          exchange->all_to_all<float>({Axis::data, "layers.0.x"}, rows(part, 1), counts, rows(whole, 1),
-                                      counts, kQueue);
+          exchange->all_to_all<float>({Axis::data, "layers.0.x"}, {rows(part, 1), counts},
+                                      {rows(whole, 1), counts}, kQueue);
         }).find("layers.0.x: ") == 0);
-  std::vector<float> left(std::size_t(size * 3));
   cluster.barrier("nobody waits");
 }
 
