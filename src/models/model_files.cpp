@@ -20,7 +20,8 @@ constexpr std::array kKnownNames{
 
 }  // namespace
 
-ModelFiles read_model_files(const std::filesystem::path& folder) {
+ModelFiles read_model_files(const std::filesystem::path& folder, ConfigFile config) {
+  if (!std::filesystem::is_directory(folder)) throw InputError(folder.string() + ": no such folder");
   ModelFiles files;
   for (const char* name : kKnownNames) {
     const std::filesystem::path path = folder / name;
@@ -31,7 +32,7 @@ ModelFiles read_model_files(const std::filesystem::path& folder) {
     if (!stream) throw InputError(path.string() + ": cannot be read");
     files[name] = bytes.str();
   }
-  if (!files.contains("config.json")) {
+  if (config == ConfigFile::required && !files.contains("config.json")) {
     throw InputError(folder.string() +
                      ": no config.json in this folder; a Hugging Face model folder has one");
   }

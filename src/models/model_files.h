@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -10,8 +11,12 @@ namespace moebius::models {
 /// and come out of `export` unchanged.
 using ModelFiles = std::map<std::string, std::string>;
 
-/// Reads those of the known names that exist in `folder`. Throws InputError where there is no config.json or
-/// a file cannot be read.
-[[nodiscard]] ModelFiles read_model_files(const std::filesystem::path& folder);
+/// Whether a folder without config.json will do: one that only holds a tokenizer.
+enum class ConfigFile : std::uint8_t { required, optional };
+
+/// Reads those of the known names that exist in `folder`. Throws InputError where there is no such folder, no
+/// config.json although it is required, or a file that cannot be read.
+[[nodiscard]] ModelFiles read_model_files(const std::filesystem::path& folder,
+                                          ConfigFile config = ConfigFile::required);
 
 }  // namespace moebius::models

@@ -14,9 +14,10 @@
 ///   parameter_table.h   every weight once: name, Hugging Face names, shape, splits, start value, decay
 ///   shards.h            this rank's part of all weights, in one buffer
 ///   decoder/            the decoder that all families share: config keys, table rows, forward, backward,
-///                       decoding with a cache, memory formulas
+///                       decoding with a cache
 ///   batch.h             one micro batch as the decoder takes it
 ///   rope.h              rotary frequencies
+///   memory.h            bytes by purpose, before anything is allocated
 ///   qwen3_moe/ qwen3/ qwen2/   one family each: what is peculiar to it
 ///
 /// Adding a family: its folder, with a Family value, and one line in models.cpp.

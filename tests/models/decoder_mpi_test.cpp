@@ -2,6 +2,7 @@
 #include <random>
 
 #include "cluster/cluster.h"
+#include "models/memory.h"
 #include "parallel/exchange_mpi.h"
 #include "tests/models/model_rig.h"
 #include "tests/models/tiny_configs.h"
@@ -129,6 +130,26 @@ void check_decoding(const models::ModelConfig& config, cluster::Cluster& cluster
   }
 }
 
+/// 64 tokens and even routing: every rank's experts get what the formula expects.
+void check_memory(const models::ModelConfig& config, cluster::Cluster& cluster,
+                  const cluster::Degrees& degrees) {
+  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
+  const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
+  INFO(config.family << " on " << mesh.text());
+  test::ModelRig rig(config, *exchange, {.longest = 64, .routing = kernels::Routing::even});
+  test::Row row;
+  for (int t = 0; t < 64; ++t) row.ids.push_back(t % 40);
+  row.labels = row.ids;
+  test::Packed packed;
+  packed.append(row);
+  test::train_micro_batch(rig, packed, 1);
+  const models::ModelMemory memory = models::training_memory(config, mesh, {.tokens = 64, .targets = 63}, 64);
+  CHECK(rig.activations().peak_bytes() == memory.activations);
+  // The formula takes the largest of the shares of an uneven vocabulary.
+  CHECK(rig.workspace().peak_bytes() <= memory.workspace);
+  CHECK(rig.workspace().peak_bytes() >= memory.workspace - 4 * 64 * 3);
+}
+
 template <class Check>
 void on_every_mesh(const Check& check) {
   cluster::Cluster cluster{cluster::Environment()};
@@ -150,4 +171,8 @@ TEST_CASE("loss and gradients are the same on every mesh", "[models][mpi]") {
 
 TEST_CASE("logits of decoding are the same on every mesh", "[models][mpi]") {
   on_every_mesh(check_decoding);
+}
+
+TEST_CASE("the memory formula is what the arenas report on every mesh", "[models][mpi]") {
+  on_every_mesh(check_memory);
 }
