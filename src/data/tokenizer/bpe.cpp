@@ -9,6 +9,7 @@
 namespace moebius::data {
 namespace {
 
+constexpr std::size_t kShort = 64;  // bytes; up to here scanning for the minimum beats a heap
 constexpr std::int32_t kNoRank = std::numeric_limits<std::int32_t>::max();
 
 std::uint64_t key_of(std::int32_t left, std::int32_t right) {
@@ -91,7 +92,6 @@ void Bpe::encode(std::string_view word, std::vector<std::int32_t>& ids) const {
 }
 
 void Bpe::merge(std::string_view word, std::vector<std::int32_t>& ids) const {
-  constexpr std::size_t kShort = 64;  // up to here scanning for the minimum beats a heap
   return word.size() <= kShort ? merge_short(word, ids) : merge_long(word, ids);
 }
 
@@ -102,7 +102,7 @@ void Bpe::merge_short(std::string_view word, std::vector<std::int32_t>& ids) con
   for (const char byte : word) ids.push_back(byte_id_[static_cast<unsigned char>(byte)]);
   std::int32_t* symbols = ids.data() + begin;
   std::size_t count = word.size();
-  std::array<std::int32_t, 64> ranks, results;
+  std::array<std::int32_t, kShort> ranks, results;
   const auto look_up = [&](std::size_t i) {
     const Entry* entry = find(symbols[i], symbols[i + 1]);
     ranks[i] = entry == nullptr ? kNoRank : entry->rank;

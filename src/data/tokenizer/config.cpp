@@ -12,21 +12,26 @@ std::optional<std::string> token(const JsonValue& config, std::string_view key) 
   return std::string(value->is_text() ? value->text() : value->at("content").text());
 }
 
+TokenizerConfig read(const JsonFile& file) {
+  const JsonValue root = file.root();
+  return {.bos_token = token(root, "bos_token"),
+          .eos_token = token(root, "eos_token"),
+          .pad_token = token(root, "pad_token"),
+          .has_chat_template = root.find("chat_template").has_value()};
+}
+
 }  // namespace
 
 TokenizerConfig TokenizerConfig::load(const std::filesystem::path& folder) {
-  TokenizerConfig config;
-  config.has_chat_template = std::filesystem::exists(folder / "chat_template.jinja");
   const std::filesystem::path path = folder / "tokenizer_config.json";
-  if (!std::filesystem::exists(path)) return config;
-
-  const JsonFile file(path);
-  const JsonValue root = file.root();
-  config.bos_token = token(root, "bos_token");
-  config.eos_token = token(root, "eos_token");
-  config.pad_token = token(root, "pad_token");
-  config.has_chat_template = config.has_chat_template || root.find("chat_template").has_value();
+  TokenizerConfig config = std::filesystem::exists(path) ? read(JsonFile(path)) : TokenizerConfig{};
+  config.has_chat_template =
+      config.has_chat_template || std::filesystem::exists(folder / "chat_template.jinja");
   return config;
+}
+
+TokenizerConfig TokenizerConfig::from_text(const std::string& name, std::string_view text) {
+  return text.empty() ? TokenizerConfig{} : read(JsonFile(name, text));
 }
 
 }  // namespace moebius::data

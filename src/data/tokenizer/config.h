@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace moebius::data {
 
@@ -12,6 +13,8 @@ struct TokenizerConfig {
 
   /// A folder without the file gives a config without tokens. Throws InputError where the file is malformed.
   static TokenizerConfig load(const std::filesystem::path& folder);
+  /// From the text of the file (empty: none); `name` is what complaints call it.
+  static TokenizerConfig from_text(const std::string& name, std::string_view text);
 };
 
 }  // namespace moebius::data

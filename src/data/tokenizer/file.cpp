@@ -241,8 +241,7 @@ class AddedTokenReader {
 
 }  // namespace
 
-TokenizerFile read_tokenizer_file(const std::filesystem::path& path) {
-  const JsonFile json(path);
+TokenizerFile read_tokenizer_file(const JsonFile& json) {
   const JsonValue root = json.root();
   const JsonValue model = root.at("model");
   check_model_settings(model);

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -9,6 +8,7 @@
 
 #include "data/tokenizer/added_tokens.h"
 #include "data/tokenizer/bpe.h"
+#include "data/tokenizer/json_file.h"
 #include "data/tokenizer/splitter.h"
 
 namespace moebius::data {
@@ -33,6 +33,6 @@ struct TokenizerFile {
 };
 
 /// Throws InputError naming the file and the place of what is missing, malformed or not built.
-[[nodiscard]] TokenizerFile read_tokenizer_file(const std::filesystem::path& path);
+[[nodiscard]] TokenizerFile read_tokenizer_file(const JsonFile& json);
 
 }  // namespace moebius::data

@@ -114,6 +114,14 @@ JsonFile::JsonFile(const std::filesystem::path& path) : path_(path.string()) {
   if (simdjson::padded_string::load(path_).get(bytes) != simdjson::SUCCESS) {
     throw InputError(fmt::format("{}: cannot be read", path_));
   }
+  parse(bytes);
+}
+
+JsonFile::JsonFile(std::string name, std::string_view text) : path_(std::move(name)) {
+  parse(simdjson::padded_string(text));
+}
+
+void JsonFile::parse(const simdjson::padded_string& bytes) {
   const simdjson::error_code error = parser_.parse(bytes).get(root_);
   if (error != simdjson::SUCCESS) refuse_syntax(path_, simdjson::error_message(error));
 }

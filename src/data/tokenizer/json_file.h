@@ -46,9 +46,13 @@ class JsonValue {
 class JsonFile {
  public:
   explicit JsonFile(const std::filesystem::path& path);
+  /// The same for a text that is in memory already; `name` is what complaints call it.
+  JsonFile(std::string name, std::string_view text);
   [[nodiscard]] JsonValue root() const;
 
  private:
+  void parse(const simdjson::padded_string& bytes);
+
   std::string path_;
   simdjson::dom::parser parser_;
   simdjson::dom::element root_;

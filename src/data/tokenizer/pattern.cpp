@@ -18,6 +18,9 @@ namespace {
 /// Oniguruma's \w: also the superscript digits and fractions of Latin-1, but no other such numbers.
 constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 
+constexpr std::size_t kCodePointDigits = 4;   // of \uHHHH
+constexpr std::uint32_t kHeapKib = 4u << 20;  // the most that one match may backtrack
+
 /// Walks through a pattern and writes it anew.
 class Translator {
  public:
@@ -93,11 +96,11 @@ class Translator {
 
   /// \u3040
   void code_point() {
-    constexpr std::size_t kDigits = 4;
-    const std::string_view digits = pattern_.substr(std::min(at_ + 2, pattern_.size())).substr(0, kDigits);
+    const std::string_view digits =
+        pattern_.substr(std::min(at_ + 2, pattern_.size())).substr(0, kCodePointDigits);
     const auto is_hex = [](char letter) { return std::isxdigit(static_cast<unsigned char>(letter)) != 0; };
-    if (digits.size() < kDigits || !std::all_of(digits.begin(), digits.end(), is_hex)) refuse("\\u");
-    replace(2 + kDigits, fmt::format("\\x{{{}}}", digits));
+    if (digits.size() < kCodePointDigits || !std::all_of(digits.begin(), digits.end(), is_hex)) refuse("\\u");
+    replace(2 + kCodePointDigits, fmt::format("\\x{{{}}}", digits));
   }
 
   /// \p{L}, \p{^Lu}: categories have one or two letters; longer names are scripts, which PCRE2 would
@@ -213,7 +216,6 @@ int Pattern::match(std::string_view text, std::size_t from, MatchSpace& space) c
   // The interpreter backtracks on the heap; the limits are lifted as far as memory reasonably goes.
   const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(
       pcre2_match_context_create(nullptr), &pcre2_match_context_free);
-  constexpr std::uint32_t kHeapKib = 4u << 20;
   pcre2_set_heap_limit(context.get(), kHeapKib);
   pcre2_set_match_limit(context.get(), UINT32_MAX);
   pcre2_set_depth_limit(context.get(), UINT32_MAX);

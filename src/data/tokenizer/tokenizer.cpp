@@ -20,7 +20,7 @@ fs::path tokenizer_json(const fs::path& file_or_folder) {
     if (fs::exists(file_or_folder)) return file_or_folder;
     throw InputError(fmt::format("{}: no such file or folder", file_or_folder.string()));
   }
-  const fs::path path = file_or_folder / "tokenizer.json";
+  fs::path path = file_or_folder / "tokenizer.json";
   if (fs::exists(path)) return path;
   const bool has_old_files =
       fs::exists(file_or_folder / "vocab.json") || fs::exists(file_or_folder / "merges.txt");
@@ -116,7 +116,13 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const fs::path& file_or_folder) {
-  return Tokenizer(std::make_unique<const Parts>(read_tokenizer_file(tokenizer_json(file_or_folder))));
+  const JsonFile json(tokenizer_json(file_or_folder));
+  return Tokenizer(std::make_unique<const Parts>(read_tokenizer_file(json)));
+}
+
+Tokenizer Tokenizer::from_text(const std::string& name, std::string_view text) {
+  const JsonFile json(name, text);
+  return Tokenizer(std::make_unique<const Parts>(read_tokenizer_file(json)));
 }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {

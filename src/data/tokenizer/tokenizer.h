@@ -37,6 +37,9 @@ class Tokenizer {
   /// reason; a folder with only vocab.json and merges.txt is refused, with the way to convert it.
   static Tokenizer load(const std::filesystem::path& file_or_folder);
 
+  /// From the text of a tokenizer.json; `name` is what complaints call it.
+  static Tokenizer from_text(const std::string& name, std::string_view text);
+
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();

@@ -74,24 +74,25 @@ std::size_t start_of_last(std::string_view text) {
 
 /// The common blocks of characters that NFC neither changes nor moves nor composes with one before them
 /// (NFC_Quick_Check = Yes, combining class 0); tests/data/tokenizer_unicode_test.cpp checks each.
+struct Block {
+  char32_t first, last;
+};
+constexpr Block kInert[] = {
+    {0x0000, 0x02FF},    // Latin
+    {0x0400, 0x0482},    // Cyrillic
+    {0x2002, 0x205E},    // spaces, dashes, quotes, joiners
+    {0x2500, 0x27BF},    // boxes, shapes, dingbats
+    {0x3001, 0x3029},    // CJK punctuation
+    {0x3041, 0x3098},    // kana before the voicing marks
+    {0x309B, 0x30FF},    // kana behind them
+    {0x4E00, 0x9FFF},    // CJK
+    {0xAC00, 0xD7A3},    // Hangul syllables
+    {0xFE0F, 0xFE0F},    // emoji style
+    {0xFF01, 0xFF5E},    // full width
+    {0x1F300, 0x1FAFF},  // emoji
+};
+
 bool is_inert(char32_t code_point) {
-  struct Block {
-    char32_t first, last;
-  };
-  constexpr Block kInert[] = {
-      {0x0000, 0x02FF},    // Latin
-      {0x0400, 0x0482},    // Cyrillic
-      {0x2002, 0x205E},    // spaces, dashes, quotes, joiners
-      {0x2500, 0x27BF},    // boxes, shapes, dingbats
-      {0x3001, 0x3029},    // CJK punctuation
-      {0x3041, 0x3098},    // kana before the voicing marks
-      {0x309B, 0x30FF},    // kana behind them
-      {0x4E00, 0x9FFF},    // CJK
-      {0xAC00, 0xD7A3},    // Hangul syllables
-      {0xFE0F, 0xFE0F},    // emoji style
-      {0xFF01, 0xFF5E},    // full width
-      {0x1F300, 0x1FAFF},  // emoji
-  };
   for (const Block& block : kInert) {
     if (code_point <= block.last) return block.first <= code_point;
   }

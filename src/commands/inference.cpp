@@ -1,0 +1,60 @@
+#include "commands/inference.h"
+
+#include <fmt/format.h>
+#include <numeric>
+
+#include "base/text.h"
+#include "models/models.h"
+
+namespace moebius::commands {
+namespace {
+
+cluster::Degrees degrees_of(const models::ModelConfig& config, const InferenceMesh& wanted,
+                            std::int64_t ranks) {
+  const std::int64_t expert =
+      wanted.expert.value_or(config.experts == 0 ? 1 : std::gcd(config.experts, ranks));
+  const cluster::Degrees degrees{.tensor = wanted.tensor.value_or(1), .expert = expert};
+  std::vector<std::string> problems;
+  for (const models::MeshProblem& problem : models::check_mesh(config, degrees))
+    problems.push_back(problem.text);
+  if (!problems.empty()) throw UsageError(join(problems, "\n"));
+  return degrees;
+}
+
+}  // namespace
+
+InferenceModel::InferenceModel(hub::ModelSource& source, const models::ModelConfig& config,
+                               const InferenceMesh& wanted, std::int64_t longest, Session& session)
+    : table_(models::parameter_table(config)) {
+  auto& cluster = session.cluster;
+  const auto mesh = cluster.together("check the mesh", [&] {
+    return cluster::Mesh(cluster.size(), cluster.rank(), degrees_of(config, wanted, cluster.size()));
+  });
+  cluster.watchdog().use(mesh);
+  exchange_ = parallel::make_mpi_exchange(cluster, mesh);
+  cluster.together("load the weights", [&] {
+    layout_.emplace(table_, mesh);
+    weights_.emplace(*layout_, weight_memory_);
+    hub::load_weights(*source.weights(table_), *weights_);
+  });
+  decoder_.emplace(
+      config,
+      Decoder::Parts{
+          .weights = *weights_, .exchange = *exchange_, .activations = activations_, .workspace = workspace_},
+      Decoder::Options{.longest = longest});
+}
+
+std::vector<float> InferenceModel::score(const std::vector<std::int32_t>& ids) {
+  data::MicroBatch row;
+  if (!ids.empty()) row.append({.ids = ids, .labels = ids, .loss_scale = {}});
+  const models::HostBatch host(
+      {.ids = row.ids, .positions = row.positions, .targets = row.targets, .starts = row.starts},
+      tensor_degree());
+  Decoder::Saved saved(activations_);
+  const auto hidden = decoder_->forward(host.view(), Decoder::Keep::nothing, saved);
+  std::vector<float> log_probabilities(std::size_t(host.target_count()));
+  decoder_->log_probabilities(hidden, host.view(), {log_probabilities.data(), {host.target_count()}});
+  return log_probabilities;
+}
+
+}  // namespace moebius::commands

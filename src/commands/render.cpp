@@ -1,0 +1,119 @@
+#include <fmt/format.h>
+
+#include "commands/job_model.h"
+#include "commands/rows.h"
+
+namespace moebius::commands {
+namespace {
+
+constexpr std::int64_t kBlock = 64;            // rows that one rank takes in a row
+constexpr std::int64_t kWindow = 64 * kBlock;  // rows a collective write
+
+/// Labels and weights as ms-swift shows them: weights null where they are 1 throughout.
+std::string sample_text(const data::Sample& sample, const data::Tokenizer* tokenizer) {
+  const std::string text =
+      tokenizer == nullptr ? "null" : json_quoted(tokenizer->decode(sample.ids, data::SpecialTokens::keep));
+  const std::string scale =
+      sample.loss_scale.empty() ? "null" : fmt::format("[{}]", fmt::join(sample.loss_scale, ","));
+  return fmt::format("{{\"text\":{},\"input_ids\":[{}],\"labels\":[{}],\"loss_scale\":{}}}", text,
+                     fmt::join(sample.ids, ","), fmt::join(sample.labels, ","), scale);
+}
+
+std::string row_text(const data::Encoded& encoded, const data::Tokenizer* tokenizer) {
+  if (const auto* sample = std::get_if<data::Sample>(&encoded)) return sample_text(*sample, tokenizer);
+  return fmt::format("{{\"dropped\":{}}}", json_quoted(std::get<data::Dropped>(encoded).text()));
+}
+
+/// Shows one file after the other; numbers run on, so that rows of all files keep their order.
+class Renderer {
+ public:
+  Renderer(const data::Encoder& encoder, const data::RowSettings& settings, const data::Tokenizer* tokenizer,
+           Session& session)
+      : encoder_(encoder), settings_(settings), tokenizer_(tokenizer), session_(session) {}
+
+  void show(const std::string& name, std::int64_t limit, RowOutput& output) {
+    auto& cluster = session_.cluster;
+    const auto path =
+        cluster.together("read the data's names", [&] { return data::parse_dataset_name(name); }).path;
+    const auto file = cluster.together("open " + path, [&] { return std::make_unique<data::RowFile>(path); });
+    data::RowReader reader(*file);
+    data::RowParser parser(*file, settings_);
+    bool is_open = true;
+    while (is_open) {
+      std::vector<RowOutput::Row> rows;
+      cluster.together("render", [&] { is_open = fill(reader, parser, limit, rows); });
+      output.write(rows);
+    }
+    files_.push_back(path);
+  }
+
+  /// What was left out of all files, by reason.
+  void tell_dropped() {
+    std::vector<data::DropCounts::Tally> all(dropped_.tallies.begin(), dropped_.tallies.end());
+    data::DropCounts total;
+    for (std::size_t reason = 0; reason < all.size(); ++reason) {
+      const auto counts = session_.cluster.all_gather("left out", all[reason].count);
+      const auto files = session_.cluster.all_gather("first file", all[reason].file);
+      const auto rows = session_.cluster.all_gather("first row", all[reason].row);
+      for (std::size_t rank = 0; rank < counts.size(); ++rank) {
+        data::DropCounts one;
+        one.tallies[reason] = {counts[rank], files[rank], rows[rank]};
+        total.add(one);
+      }
+    }
+    for (const std::string& line : total.lines(files_)) session_.log.warning("data: {}", line);
+  }
+
+ private:
+  /// This rank's rows of the next window; false behind the last.
+  bool fill(data::RowReader& reader, data::RowParser& parser, std::int64_t limit,
+            std::vector<RowOutput::Row>& rows) {
+    for (std::int64_t seen = 0; seen < kWindow; ++seen) {
+      const auto row = reader.next();
+      if (!row || row->number > limit) return false;
+      const std::int64_t number = number_++;
+      if (number / kBlock % session_.cluster.size() != session_.cluster.rank()) continue;
+      const data::Encoded encoded = encoder_.encode(parser.parse(*row));
+      if (const auto* dropped = std::get_if<data::Dropped>(&encoded)) {
+        dropped_.add(dropped->reason, std::int64_t(files_.size()), row->number);
+      }
+      rows.emplace_back(number, row_text(encoded, tokenizer_));
+    }
+    return true;
+  }
+
+  const data::Encoder& encoder_;
+  const data::RowSettings& settings_;
+  const data::Tokenizer* tokenizer_;
+  Session& session_;
+  std::int64_t number_ = 0;  // rows of all files so far
+  std::vector<std::string> files_;
+  data::DropCounts dropped_;
+};
+
+}  // namespace
+
+ExitCode render(const RenderCommand& command, Session& session) {
+  auto& cluster = session.cluster;
+  const job::Job job = load_job(command.job, job::Purpose::render, session);
+  const JobModel model = cluster.together("open the model", [&] { return open_job_model(job); });
+  const training::TextTools& text = model.language->text();
+  const data::Encoder encoder = cluster.together("read the template", [&] {
+    data::EncodeSettings settings = data::encode_settings(job, text.model);
+    settings.vocabulary = text.vocab;
+    return data::Encoder(text.tokenizer, std::move(settings), text.eos_token);
+  });
+  const data::RowSettings rows = data::row_settings(job.data);
+
+  RowOutput output(command.out, session);
+  Renderer renderer(encoder, rows, text.tokenizer, session);
+  for (const auto* files : {&job.data.train, &job.data.validation}) {
+    for (const std::string& name : *files) {
+      renderer.show(name, command.rows.value_or(std::numeric_limits<std::int64_t>::max()), output);
+    }
+  }
+  renderer.tell_dropped();
+  return ExitCode::done;
+}
+
+}  // namespace moebius::commands
