@@ -4,8 +4,7 @@
 #include <fmt/format.h>
 #include <utility>
 
-#include "checkpoint/slabs.h"
-#include "tensor/convert.h"
+#include "checkpoint/shard_access.h"
 
 namespace moebius::hub {
 namespace {
@@ -92,16 +91,8 @@ std::vector<std::string> HubWeights::warnings() const {
 }
 
 void load_weights(const WeightSource& source, const models::Shards<float, Space::host>& shards) {
-  const models::ShardLayout& layout = shards.layout();
   std::fill_n(shards.flat().data, shards.flat().size(), 0.0f);
-  std::vector<models::Slab> wanted;
-  for (std::size_t i = 0; i < layout.count(); ++i) wanted.push_back(layout.row(i).slab);
-  source.read(wanted, [&](std::size_t i, const models::Slab& part, const checkpoint::Elements& elements) {
-    for (const models::Run& run : checkpoint::runs_inside(layout.row(i).slab, part)) {
-      convert(elements.dtype, elements.bytes.data() + run.local * size_of(elements.dtype), Dtype::float32,
-              shards[i].data + run.whole, run.count);
-    }
-  });
+  source.read(checkpoint::local_slabs(shards.layout()), checkpoint::into(shards));
 }
 
 }  // namespace moebius::hub

@@ -1,9 +1,11 @@
 #pragma once
 #include <cstring>
+#include <map>
 #include <string>
 #include <vector>
 
-#include "hub/weights.h"
+#include "checkpoint/slabs.h"
+#include "hub/folder.h"
 #include "models/parameter_table.h"
 #include "tensor/convert.h"
 #include "tests/support/safetensors.h"
@@ -64,6 +66,18 @@ inline std::vector<RawTensor> small_hub_tensors(const models::ParameterTable& ta
     }
   }
   return tensors;
+}
+
+/// "BF16" and the bytes, of each tensor of a folder, as they lie in its files.
+inline std::map<std::string, std::string> tensor_bytes(const hub::HubFolder& folder) {
+  std::map<std::string, std::string> all;
+  for (const auto& [name, place] : folder.tensors()) {
+    const hub::TensorInfo& tensor = *place.tensor;
+    std::string bytes(std::size_t(tensor.bytes.size()), '\0');
+    place.file->read(tensor, checkpoint::whole_slab(tensor.shape), *tensor.dtype, bytes.data());
+    all[name] = tensor.dtype_word + bytes;
+  }
+  return all;
 }
 
 /// The shard that a slab of row `row` is, by the definition of row-major order.

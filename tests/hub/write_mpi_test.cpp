@@ -37,19 +37,6 @@ std::set<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
-/// The bytes of each tensor of a folder, as they lie in its files.
-std::map<std::string, std::string> tensor_bytes(const HubFolder& folder) {
-  std::map<std::string, std::string> all;
-  for (const auto& [name, place] : folder.tensors()) {
-    models::Slab whole;
-    for (const std::int64_t extent : place.tensor->shape) whole.ranges.push_back({0, extent});
-    std::string bytes(std::size_t(place.tensor->bytes.size()), '\0');
-    place.file->read(*place.tensor, whole, *place.tensor->dtype, bytes.data());
-    all[name] = std::string(place.tensor->dtype_word) + bytes;
-  }
-  return all;
-}
-
 std::map<std::string, std::string> expected_bytes(const std::vector<Dtype>& dtypes) {
   std::map<std::string, std::string> all;
   for (const test::RawTensor& tensor : test::small_hub_tensors(test::small_table(), dtypes)) {
@@ -130,7 +117,7 @@ TEST_CASE("a written folder holds the same tensors bit for bit and the files byt
     const fs::path out = folder.path() / fmt::format("out/{}", max_file_bytes);
     write_folder(weights, kFiles, {.folder = out, .max_file_bytes = max_file_bytes}, cluster);
     const HubFolder written(out);
-    CHECK(tensor_bytes(written) == expected_bytes(kMixed));
+    CHECK(test::tensor_bytes(written) == expected_bytes(kMixed));
     for (const auto& [name, bytes] : kFiles) CHECK(read_file(out / name, 1000) == bytes);
     std::set<std::string> files;
     for (const auto& [name, place] : written.tensors()) files.insert(place.file->path().filename().string());
@@ -151,7 +138,7 @@ TEST_CASE("another type rounds each value once") {
   for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16}) {
     const fs::path out = folder.path() / std::string(name_of(dtype));
     write_folder(weights, kFiles, {.folder = out, .dtype = dtype}, cluster);
-    CHECK(tensor_bytes(HubFolder(out)) == expected_bytes(std::vector<Dtype>(6, dtype)));
+    CHECK(test::tensor_bytes(HubFolder(out)) == expected_bytes(std::vector<Dtype>(6, dtype)));
   }
 }
 
@@ -176,7 +163,7 @@ TEST_CASE("a folder that holds something is refused on all ranks, an empty one i
   CHECK(write_to(out / "model.safetensors") ==
         (out / "model.safetensors").string() + ": is a file; export writes a folder");
   CHECK(write_to(folder.path() / "empty/") == "no AgreedError");
-  CHECK(tensor_bytes(HubFolder(folder.path() / "empty")) == expected_bytes(kMixed));
+  CHECK(test::tensor_bytes(HubFolder(folder.path() / "empty")) == expected_bytes(kMixed));
 }
 
 TEST_CASE("an export that fails on one rank fails on all and publishes nothing; the next one succeeds") {
@@ -204,6 +191,6 @@ TEST_CASE("an export that fails on one rank fails on all and publishes nothing; 
   if (cluster.rank() == 0) fs::remove(folder.path() / "out.partial/notes.txt");
   cluster.barrier("removed");
   write();
-  CHECK(tensor_bytes(HubFolder(out)) == expected_bytes(kMixed));
+  CHECK(test::tensor_bytes(HubFolder(out)) == expected_bytes(kMixed));
   CHECK(names_in(folder.path()) == std::set<std::string>{"in", "out"});
 }
