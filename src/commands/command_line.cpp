@@ -61,12 +61,13 @@ void Grammar::add_mesh(CLI::App* command, InferenceMesh& mesh) {
 
 void Grammar::add_job_commands() {
   std::shared_ptr<TrainCommand> train;
-  add_job(add("train", "validates, resumes and trains a job", train), train->job);
+  CLI::App* command = add("train", "validates, resumes and trains a job", train);
+  add_job(command, train->job);
   std::shared_ptr<CheckCommand> check;
-  add_job(add("check", "validates a job; prints every problem, or the completed job", check), check->job);
+  command = add("check", "validates a job; prints every problem, or the completed job", check);
+  add_job(command, check->job);
   std::shared_ptr<RenderCommand> render;
-  CLI::App* command =
-      add("render", "what the model sees of the data: text, input_ids, labels, loss_scale", render);
+  command = add("render", "what the model sees of the data: text, input_ids, labels, loss_scale", render);
   add_job(command, render->job);
   command->add_option("--rows", render->rows, "only the first N rows of each file")
       ->check(CLI::PositiveNumber);
