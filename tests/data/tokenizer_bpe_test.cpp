@@ -34,7 +34,7 @@ struct RandomModel {
   [[nodiscard]] Bpe bpe() const {
     Bpe::Model model{.tokens = tokens, .byte_id = {}, .merges = merges};
     model.byte_id.fill(-1);
-    for (int letter = 0; letter < 3; ++letter) model.byte_id[std::size_t('a' + letter)] = letter;
+    for (std::size_t letter = 0; letter < 3; ++letter) model.byte_id['a' + letter] = std::int32_t(letter);
     return Bpe(model);
   }
 

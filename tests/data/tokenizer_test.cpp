@@ -207,6 +207,7 @@ TEST_CASE("one tokenizer serves many threads", "[data][tokenizer]") {
   std::array<Ids, 4> results;
   {
     std::vector<std::jthread> threads;
+    threads.reserve(results.size());
     for (Ids& result : results) threads.emplace_back([&] { result = tokenizer.encode(text); });
   }
   for (const Ids& result : results) CHECK(result == expected);
