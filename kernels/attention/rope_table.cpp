@@ -6,7 +6,7 @@ namespace moebius::kernels {
 
 void fill_rope_table(const RopeTable<Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [positions, half] = op.cosine.shape;
+  const std::int64_t positions = op.cosine.shape[0], half = op.cosine.shape[1];
 #pragma omp parallel for schedule(static) if (positions > 64)
   for (std::int64_t p = 0; p < positions; ++p) {
     for (std::int64_t i = 0; i < half; ++i) {

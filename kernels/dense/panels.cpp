@@ -16,6 +16,8 @@ constexpr std::int64_t kBlockRows = 16 * kTileRows;  // rows of the left factor 
 constexpr std::int64_t kStripStride =
     kDepthBlock + 16;  // not a multiple of 4 KiB: rows in different cache sets
 
+constexpr std::int64_t kStripFloats = kTileRows * kStripStride;
+
 /// How a strip lies after packing. Both are plain copies of what lies contiguous in memory.
 enum class StripOrder : std::uint8_t { by_row, by_depth };
 
@@ -94,8 +96,7 @@ void pack_strip(Factor a, std::int64_t rows, std::int64_t depth, float* strip) {
 /// One block of rows against all panels: the panel stays in L1 while the strips pass by.
 template <StripOrder Order>
 void multiply_block(const PanelProduct& product) {
-  alignas(64) float strips[(kBlockRows / kTileRows) * kTileRows * kStripStride];
-  constexpr std::int64_t kStripFloats = kTileRows * kStripStride;
+  alignas(64) float strips[kBlockRows / kTileRows * kStripFloats];
   const std::int64_t strip_count = divide_up(product.rows, kTileRows);
   const auto part = [&](std::int64_t s) { return balanced_part(product.rows, strip_count, s); };
   for (std::int64_t s = 0; s < strip_count; ++s) {
@@ -115,27 +116,31 @@ void multiply_block(const PanelProduct& product) {
   }
 }
 
+/// Swaps the upper right and lower left Half x Half quarters of each 2 Half x 2 Half square along the
+/// diagonal.
+template <std::size_t Half, std::size_t... Lane>
+void swap_quarters(Vector (&rows)[kVectorWidth], std::index_sequence<Lane...>) {
+  constexpr std::index_sequence<((Lane & Half) == 0 ? Lane : Lane - Half + kVectorWidth)...> upper_lanes;
+  constexpr std::index_sequence<((Lane & Half) == 0 ? Lane + Half : Lane + kVectorWidth)...> lower_lanes;
+#pragma GCC unroll 16
+  for (std::size_t j = 0; j < kVectorWidth; ++j) {
+    if ((j & Half) != 0) continue;
+    const Vector upper = rows[j], lower = rows[j + Half];
+    rows[j] = pick_lanes(upper, lower, upper_lanes);
+    rows[j + Half] = pick_lanes(upper, lower, lower_lanes);
+  }
+}
+
 /// to[k * kPanelColumns + j] = from[j * stride + k] for a square of kVectorWidth.
 void transpose_square(const float* from, std::int64_t stride, float* to) {
   Vector rows[kVectorWidth];
+  constexpr auto lanes = std::make_index_sequence<kVectorWidth>();
 #pragma GCC unroll 16
   for (int j = 0; j < kVectorWidth; ++j) rows[j] = load(from + j * stride);
-#pragma GCC unroll 4
-  for (int half = kVectorWidth / 2; half > 0; half /= 2) {  // swaps the off-diagonal quarters at each size
-    IntVector low = {}, high = {};
-#pragma GCC unroll 16
-    for (int lane = 0; lane < kVectorWidth; ++lane) {
-      low[lane] = (lane & half) == 0 ? lane : lane - half + kVectorWidth;
-      high[lane] = (lane & half) == 0 ? lane + half : lane + kVectorWidth;
-    }
-#pragma GCC unroll 16
-    for (int j = 0; j < kVectorWidth; ++j) {
-      if ((j & half) != 0) continue;
-      const Vector upper = rows[j], lower = rows[j + half];
-      rows[j] = __builtin_shuffle(upper, lower, low);
-      rows[j + half] = __builtin_shuffle(upper, lower, high);
-    }
-  }
+  if constexpr (kVectorWidth >= 16) swap_quarters<8>(rows, lanes);
+  if constexpr (kVectorWidth >= 8) swap_quarters<4>(rows, lanes);
+  swap_quarters<2>(rows, lanes);
+  swap_quarters<1>(rows, lanes);
 #pragma GCC unroll 16
   for (int k = 0; k < kVectorWidth; ++k) store(to + k * kPanelColumns, rows[k]);
 }

@@ -32,7 +32,7 @@ float backward_row(const SwigluBackward<T, Space::host>& op, std::int64_t r) {
 template <class T>
 void swiglu_forward(const SwigluForward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [rows, width] = op.y.shape;
+  const std::int64_t rows = op.y.shape[0], width = op.y.shape[1];
 #pragma omp parallel for schedule(static) if (rows > 8)
   for (std::int64_t r = 0; r < rows; ++r) {
     const T *gate = &op.gate_up(r, 0), *up = gate + width;

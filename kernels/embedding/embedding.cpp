@@ -8,7 +8,7 @@ namespace moebius::kernels {
 template <class T>
 void embedding_forward(const EmbeddingForward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [tokens, hidden] = op.y.shape;
+  const std::int64_t tokens = op.y.shape[0], hidden = op.y.shape[1];
   const std::size_t row_bytes = std::size_t(hidden) * sizeof(T);
 #pragma omp parallel for schedule(static) if (tokens > 64)
   for (std::int64_t t = 0; t < tokens; ++t) {
@@ -26,7 +26,7 @@ void embedding_forward(const EmbeddingForward<T, Space::host>& op, Queue<Space::
 template <class T>
 void embedding_backward(const EmbeddingBackward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [tokens, hidden] = op.dy.shape;
+  const std::int64_t tokens = op.dy.shape[0], hidden = op.dy.shape[1];
 #pragma omp parallel if (tokens > 64)
   {
     const std::int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();

@@ -10,13 +10,14 @@
 namespace moebius::kernels {
 namespace {
 
+constexpr std::int64_t kBlock = 2048;  // columns: 8 KiB of logits
+
 struct RowStatistics {
   float highest, sum_exp;
 };
 
 /// Maximum and sum of exponentials in one pass over memory: each block is read again only from the L1 cache.
 RowStatistics row_statistics(const float* logits, std::int64_t columns) {
-  constexpr std::int64_t kBlock = 2048;
   float highest = -std::numeric_limits<float>::infinity();
   double sum = 0;
   for (std::int64_t begin = 0; begin < columns; begin += kBlock) {
@@ -38,7 +39,7 @@ RowStatistics row_statistics(const float* logits, std::int64_t columns) {
 
 void cross_entropy_statistics(const CrossEntropyStatistics<Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [tokens, columns] = op.logits.shape;
+  const std::int64_t tokens = op.logits.shape[0], columns = op.logits.shape[1];
 #pragma omp parallel for schedule(dynamic, 4) if (tokens * columns > 16384)
   for (std::int64_t t = 0; t < tokens; ++t) {
     op.row_max(t) = op.label_logit(t) = 0;
@@ -68,7 +69,7 @@ void cross_entropy_log_probability(const CrossEntropyLogProbability<Space::host>
 
 void cross_entropy_gradient(const CrossEntropyGradient<Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [tokens, columns] = op.logits.shape;
+  const std::int64_t tokens = op.logits.shape[0], columns = op.logits.shape[1];
 #pragma omp parallel for schedule(dynamic, 4) if (tokens * columns > 16384)
   for (std::int64_t t = 0; t < tokens; ++t) {
     float* row = &op.logits(t, 0);

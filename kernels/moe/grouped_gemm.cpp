@@ -33,7 +33,7 @@ void multiply_groups(const std::vector<Product>& products) {
   }
   const bool is_small = work < kParallelWork;
   const std::int64_t wanted =
-      is_small ? 1 : divide_up(4 * omp_get_max_threads(), std::max<std::int64_t>(groups, 1));
+      is_small ? 1 : divide_up(std::int64_t{4} * omp_get_max_threads(), std::max<std::int64_t>(groups, 1));
   std::vector<Product> tiles;
   for (const Product& product : products) {
     const TileGrid grid = tile_grid(product.rows, product.columns, wanted);
@@ -51,7 +51,7 @@ template <class T>
 void grouped_gemm_forward(const GroupedGemmForward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   expect_rising(op.starts, op.x.shape[0]);
-  const auto [groups, out, in] = op.w.shape;
+  const std::int64_t groups = op.w.shape[0], out = op.w.shape[1], in = op.w.shape[2];
   std::vector<Product> products;
   for (std::int64_t g = 0; g < groups; ++g) {
     products.push_back({.a = {op.x.data + op.starts(g) * in, in, 1},
@@ -71,7 +71,7 @@ template <class T>
 void grouped_gemm_input_gradient(const GroupedGemmInputGradient<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   expect_rising(op.starts, op.dy.shape[0]);
-  const auto [groups, out, in] = op.w.shape;
+  const std::int64_t groups = op.w.shape[0], out = op.w.shape[1], in = op.w.shape[2];
   std::vector<Product> products;
   for (std::int64_t g = 0; g < groups; ++g) {
     products.push_back({.a = {op.dy.data + op.starts(g) * out, out, 1},
@@ -91,7 +91,7 @@ template <class T>
 void grouped_gemm_weight_gradient(const GroupedGemmWeightGradient<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   expect_rising(op.starts, op.dy.shape[0]);
-  const auto [groups, out, in] = op.dw.shape;
+  const std::int64_t groups = op.dw.shape[0], out = op.dw.shape[1], in = op.dw.shape[2];
   std::vector<Product> products;
   for (std::int64_t g = 0; g < groups; ++g) {
     if (op.starts(g) == op.starts(g + 1)) continue;

@@ -44,7 +44,7 @@ void permute_plan(const PermutePlan<Space::host>& op, Queue<Space::host>) {
 
 void regroup_plan(const RegroupPlan<Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [parts, groups] = op.counts.shape;
+  const std::int64_t parts = op.counts.shape[0], groups = op.counts.shape[1];
   const std::int64_t rows = op.sources.shape[0];
   std::vector<std::int64_t> block_begin(std::size_t(parts * groups + 1), 0);
   for (std::int64_t block = 0; block < parts * groups; ++block) {
@@ -74,7 +74,7 @@ template <class T>
 void gather_rows(const GatherRows<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   expect_indices("gather_rows.index", op.index, op.x.shape[0]);
-  const auto [rows, width] = op.y.shape;
+  const std::int64_t rows = op.y.shape[0], width = op.y.shape[1];
 #pragma omp parallel for schedule(static) if (rows * width > 16384)
   for (std::int64_t r = 0; r < rows; ++r) {
     T* y = op.y.data + r * width;
@@ -90,7 +90,7 @@ template <class T>
 void gather_sum(const GatherSum<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   expect_indices("gather_sum.index", op.index, op.x.shape[0]);
-  const auto [tokens, width] = op.y.shape;
+  const std::int64_t tokens = op.y.shape[0], width = op.y.shape[1];
   const std::int64_t choices = op.index.shape[1];
 #pragma omp parallel if (tokens * width > 16384)
   {

@@ -130,7 +130,7 @@ void backward_token(const RouterBackward<Space::host>& op, std::int64_t t) {
 
 void router_forward(const RouterForward<Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [tokens, experts] = op.logits.shape;
+  const std::int64_t tokens = op.logits.shape[0], experts = op.logits.shape[1];
   std::vector<float> sums(std::size_t(experts + 1),
                           0.0f);  // of each expert's probability, then of the squares
   add_column_sums(tokens, {sums.data(), {experts + 1}},
@@ -143,7 +143,7 @@ void router_forward(const RouterForward<Space::host>& op, Queue<Space::host>) {
 
 void router_backward(const RouterBackward<Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [tokens, experts] = op.probabilities.shape;
+  const std::int64_t tokens = op.probabilities.shape[0], experts = op.probabilities.shape[1];
 #pragma omp parallel for schedule(static) if (tokens > 16)
   for (std::int64_t t = 0; t < tokens; ++t) {
     if (t < op.valid_tokens) {

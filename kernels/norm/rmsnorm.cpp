@@ -57,7 +57,7 @@ void backward_row(const RmsNormBackward<T, Space::host>& op, std::int64_t t, flo
 template <class T>
 void rmsnorm_forward(const RmsNormForward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [tokens, hidden] = op.x.shape;
+  const std::int64_t tokens = op.x.shape[0], hidden = op.x.shape[1];
 #pragma omp parallel for schedule(static) if (tokens > 8)
   for (std::int64_t t = 0; t < tokens; ++t) {
     op.inv_rms(t) = inverse_rms(&op.x(t, 0), hidden, op.epsilon);
@@ -68,7 +68,7 @@ void rmsnorm_forward(const RmsNormForward<T, Space::host>& op, Queue<Space::host
 template <class T>
 void add_rmsnorm_forward(const AddRmsNormForward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const auto [tokens, hidden] = op.x.shape;
+  const std::int64_t tokens = op.x.shape[0], hidden = op.x.shape[1];
 #pragma omp parallel for schedule(static) if (tokens > 8)
   for (std::int64_t t = 0; t < tokens; ++t) {
     const T *x = &op.x(t, 0), *delta = &op.delta(t, 0);

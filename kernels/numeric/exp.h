@@ -9,15 +9,15 @@
 namespace moebius::kernels {
 
 inline float fast_exp(float x) {
-  constexpr float kLowest = -87.33654f, kHighest = 88.37626f;  // n within [-126, 127]
-  constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-  constexpr float kRoundMagic =
+  constexpr float lowest = -87.33654f, highest = 88.37626f;  // n within [-126, 127]
+  constexpr float log2_e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  constexpr float round_magic =
       12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
-  const float capped_below = x < kLowest ? kLowest : x;
-  const float capped = capped_below > kHighest ? kHighest : capped_below;
-  const float shifted = capped * kLog2E + kRoundMagic;
-  const float n = shifted - kRoundMagic;
-  const float r = (capped - n * kLn2High) - n * kLn2Low;
+  const float capped_below = x < lowest ? lowest : x;
+  const float capped = capped_below > highest ? highest : capped_below;
+  const float shifted = capped * log2_e + round_magic;
+  const float n = shifted - round_magic;
+  const float r = (capped - n * ln2_high) - n * ln2_low;
   float series = 1.9875691500e-4f;
   series = series * r + 1.3981999507e-3f;
   series = series * r + 8.3334519073e-3f;
@@ -26,10 +26,10 @@ inline float fast_exp(float x) {
   series = series * r + 5.0000001201e-1f;
   const float power = series * (r * r) + r + 1.0f;
   const std::int32_t exponent =
-      std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRoundMagic);
+      std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(round_magic);
   const float value = power * std::bit_cast<float>((exponent + 127) << 23);
-  const float floored = x < kLowest ? 0.0f : value;
-  return x > kHighest ? __builtin_inff() : floored;
+  const float floored = x < lowest ? 0.0f : value;
+  return x > highest ? __builtin_inff() : floored;
 }
 
 /// g / (1 + exp(-g))

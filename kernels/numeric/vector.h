@@ -1,21 +1,22 @@
 #pragma once
 #include <cstdint>
+#include <utility>
 
 /// One register full of floats, in the compiler's own vector types (GCC and Clang, any CPU). Host only: for
 /// the few loops that a compiler does not vectorise well by itself.
 namespace moebius::kernels {
 
 #if defined(__AVX512F__)
-inline constexpr int kVectorWidth = 16;
+inline constexpr std::int64_t kVectorWidth = 16;
 inline constexpr int kVectorRegisters = 32;
 #elif defined(__AVX__)
-inline constexpr int kVectorWidth = 8;
+inline constexpr std::int64_t kVectorWidth = 8;
 inline constexpr int kVectorRegisters = 16;
 #elif defined(__aarch64__)
-inline constexpr int kVectorWidth = 4;
+inline constexpr std::int64_t kVectorWidth = 4;
 inline constexpr int kVectorRegisters = 32;
 #else
-inline constexpr int kVectorWidth = 4;
+inline constexpr std::int64_t kVectorWidth = 4;
 inline constexpr int kVectorRegisters = 16;
 #endif
 
@@ -42,14 +43,24 @@ inline IntVector lane_numbers() {
   return lanes;
 }
 
+/// Lane i of the result is lane Lanes[i] of the two registers laid end to end.
+template <class Register, std::size_t... Lanes>
+Register pick_lanes(Register low, Register high, std::index_sequence<Lanes...>) {
+  return __builtin_shufflevector(low, high, int(Lanes)...);
+}
+
 /// Every lane holds what `combine` (of two registers, lane by lane) makes of all lanes.
-template <class Register, class Combine>
+template <std::size_t Half = kVectorWidth / 2, class Register, class Combine>
 Register fold_lanes(Register lanes, const Combine& combine) {
-#pragma GCC unroll 4
-  for (int half = kVectorWidth / 2; half > 0; half /= 2) {
-    lanes = combine(lanes, __builtin_shuffle(lanes, lane_numbers() ^ half));
+  if constexpr (Half == 0) {
+    return lanes;
+  } else {
+    const auto partner = []<std::size_t... Lane>(std::index_sequence<Lane...>) {
+      return std::index_sequence<(Lane ^ Half)...>{};
+    };
+    const auto partners = partner(std::make_index_sequence<kVectorWidth>());
+    return fold_lanes<Half / 2>(combine(lanes, pick_lanes(lanes, lanes, partners)), combine);
   }
-  return lanes;
 }
 
 /// The largest of `initial` and `count` values; a NaN among them is passed over. The compiler's own reduction

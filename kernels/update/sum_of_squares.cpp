@@ -6,10 +6,14 @@
 #include "base/math.h"
 
 namespace moebius::kernels {
+namespace {
+
+constexpr std::int64_t kBlock = 4096;
+
+}  // namespace
 
 void sum_of_squares(const SumOfSquares<Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  constexpr std::int64_t kBlock = 4096;
   const std::int64_t count = op.x.shape[0], blocks = divide_up(count, kBlock);
   std::vector<double> partials(std::size_t(blocks), 0.0);
 #pragma omp parallel for schedule(static) if (blocks > 4)
