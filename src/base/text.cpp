@@ -8,6 +8,21 @@
 #include <utility>
 
 namespace moebius {
+namespace {
+
+constexpr std::array kBinaryUnits{"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+constexpr std::array<std::pair<std::string_view, double>, 10> kByteUnits{{{"", 1},
+                                                                          {"B", 1},
+                                                                          {"KB", 1e3},
+                                                                          {"MB", 1e6},
+                                                                          {"GB", 1e9},
+                                                                          {"TB", 1e12},
+                                                                          {"KiB", 0x1p10},
+                                                                          {"MiB", 0x1p20},
+                                                                          {"GiB", 0x1p30},
+                                                                          {"TiB", 0x1p40}}};
+
+}  // namespace
 
 std::string join(std::span<const std::string> parts, std::string_view separator) {
   return fmt::format("{}", fmt::join(parts.begin(), parts.end(), separator));
@@ -51,33 +66,22 @@ std::string divisors_text(std::int64_t n, int most) {
 }
 
 std::string bytes_text(std::int64_t bytes) {
-  constexpr std::array kUnits{"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
   double value = double(bytes);
   std::size_t unit = 0;
-  while (std::abs(value) >= 1024 && unit + 1 < kUnits.size()) value /= 1024, ++unit;
+  while (std::abs(value) >= 1024 && unit + 1 < kBinaryUnits.size()) value /= 1024, ++unit;
   const bool whole = unit == 0 || std::abs(value - std::round(value)) < 0.05;
-  return whole ? fmt::format("{:.0f} {}", value, kUnits[unit])
-               : fmt::format("{:.1f} {}", value, kUnits[unit]);
+  return whole ? fmt::format("{:.0f} {}", value, kBinaryUnits[unit])
+               : fmt::format("{:.1f} {}", value, kBinaryUnits[unit]);
 }
 
 std::optional<std::int64_t> parse_bytes(std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{{"", 1},
-                                                                        {"B", 1},
-                                                                        {"KB", 1e3},
-                                                                        {"MB", 1e6},
-                                                                        {"GB", 1e9},
-                                                                        {"TB", 1e12},
-                                                                        {"KiB", 0x1p10},
-                                                                        {"MiB", 0x1p20},
-                                                                        {"GiB", 0x1p30},
-                                                                        {"TiB", 0x1p40}}};
   double number = 0;
   const auto [rest, error] =
       std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
   if (error != std::errc()) return std::nullopt;
   std::string_view unit(rest, std::size_t(text.data() + text.size() - rest));
   if (unit.starts_with(' ')) unit.remove_prefix(1);
-  for (const auto& [name, factor] : kUnits) {
+  for (const auto& [name, factor] : kByteUnits) {
     if (name != unit) continue;
     const double bytes = std::floor(number * factor);
     if (!(bytes >= 1 && bytes < 0x1p63)) return std::nullopt;

@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr std::size_t kShownNames = 3;  // of a long list, in a message
 constexpr std::int64_t kMaxIndexBytes = 100'000'000;
 
 /// Why there are no weights in the folder, and what to do.
@@ -149,12 +150,11 @@ std::vector<std::string> check_fit(const HubFolder& folder, const models::Parame
 }
 
 std::string some_of(const std::vector<std::string>& names) {
-  constexpr std::size_t kShown = 3;
   std::string text;
-  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+  for (std::size_t i = 0; i < std::min(names.size(), kShownNames); ++i) {
     text += fmt::format("{}'{}'", i == 0 ? "" : ", ", names[i]);
   }
-  if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
+  if (names.size() > kShownNames) text += fmt::format(" and {} more", names.size() - kShownNamesNames);
   return text;
 }
 

@@ -28,7 +28,7 @@ constexpr const char* kIndexName = "model.safetensors.index.json";
 /// The folder under its own name, without a slash at the end and through no link, so that a rename hits it.
 fs::path target_of(const fs::path& folder) {
   std::error_code unknown;  // what cannot be looked at fails with its reason when it is made
-  if (const fs::path real = fs::canonical(folder, unknown); !unknown) return real;
+  if (fs::path real = fs::canonical(folder, unknown); !unknown) return real;
   const fs::path absolute = fs::absolute(folder, unknown).lexically_normal();
   return absolute.has_filename() ? absolute : absolute.parent_path();
 }
