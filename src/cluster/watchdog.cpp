@@ -49,21 +49,22 @@ class Watchdog::Impl {
   explicit Impl(Settings settings)
       : settings_(std::move(settings)),
         mesh_(settings_.size, settings_.rank, {}),
-        phase_began_(Clock::now()) {}
+        phase_began_(Clock::now()) {
+    if (settings_.size > 1) datagrams_.emplace();  // one rank waits for nobody
+  }
 
   ~Impl() {
     over_ = true;
-    datagrams_.wake();
+    if (datagrams_) datagrams_->wake();
     if (thread_.joinable()) thread_.join();
   }
 
-  [[nodiscard]] const std::string& endpoint() const { return datagrams_.endpoint(); }
-  [[nodiscard]] bool alone() const { return settings_.size == 1; }
+  [[nodiscard]] std::string endpoint() const { return datagrams_ ? datagrams_->endpoint() : ""; }
 
   void connect(const std::vector<std::string>& endpoints, std::uint64_t job) {
     job_ = job;
     for (const std::string& endpoint : endpoints) peers_.push_back(Datagrams::addresses_of(endpoint));
-    if (!alone()) thread_ = std::thread([this] { run(); });
+    if (datagrams_) thread_ = std::thread([this] { run(); });
   }
 
   void use(const Mesh& mesh) {
@@ -124,11 +125,11 @@ class Watchdog::Impl {
   /// time does not count.
   void pause(Seconds limit) {
     const Clock::time_point before = Clock::now();
-    datagrams_.wait(milliseconds(limit));
-    const Seconds excess = Clock::now() - before - limit;
-    if (excess < kLongestBeat) return;
+    datagrams_->wait(milliseconds(limit));
+    const Clock::duration lasted = Clock::now() - before;
+    if (lasted - limit < kLongestBeat) return;
     const std::scoped_lock lock(mutex_);
-    for (Wait& wait : waits_) wait.began += std::chrono::duration_cast<Clock::duration>(excess);
+    for (Wait& wait : waits_) wait.began += lasted;
   }
 
   [[nodiscard]] std::optional<std::uint64_t> overdue() {
@@ -164,7 +165,7 @@ class Watchdog::Impl {
     std::int64_t lowest = settings_.size;
     Packet packet{};
     const auto bytes = std::as_writable_bytes(std::span(&packet, 1));
-    while (const auto sender = datagrams_.receive(bytes)) {
+    while (const auto sender = datagrams_->receive(bytes)) {
       const std::int64_t from = packet.state.rank;
       if (packet.magic != kMagic || packet.job != job_ || from < 0 || from >= settings_.size) continue;
       if (packet.kind == PacketKind::answer) {
@@ -186,7 +187,7 @@ class Watchdog::Impl {
 
   void send(PacketKind kind, const sockaddr_in& to) {
     const Packet packet{kMagic, job_, kind, *state()};
-    datagrams_.send(to, std::as_bytes(std::span(&packet, 1)));
+    datagrams_->send(to, std::as_bytes(std::span(&packet, 1)));
   }
 
   void investigate(std::uint64_t ticket) {
@@ -199,7 +200,7 @@ class Watchdog::Impl {
         ask(answers);
         ask_at = Clock::now() + std::chrono::duration_cast<Clock::duration>(kAskAgain);
       }
-      datagrams_.wait(std::chrono::milliseconds(20));
+      datagrams_->wait(std::chrono::milliseconds(20));
       if (serve(&answers) < settings_.rank) return;
       answers[std::size_t(settings_.rank)] = *state();
       if (std::all_of(answers.begin(), answers.end(), [](const auto& one) { return one.has_value(); })) break;
@@ -222,7 +223,7 @@ class Watchdog::Impl {
     return mesh_;
   }
 
-  Datagrams datagrams_;
+  std::optional<Datagrams> datagrams_;
   std::uint64_t job_ = 0;
   std::vector<std::vector<sockaddr_in>> peers_;  // by rank
 
@@ -243,7 +244,7 @@ class Watchdog::Impl {
 Watchdog::Watchdog(Settings settings) : impl_(std::make_unique<Impl>(std::move(settings))) {}
 Watchdog::~Watchdog() = default;
 
-const std::string& Watchdog::endpoint() const {
+std::string Watchdog::endpoint() const {
   return impl_->endpoint();
 }
 void Watchdog::connect(const std::vector<std::string>& endpoints, std::uint64_t job) {

@@ -40,7 +40,7 @@ class Watchdog {
   ~Watchdog();
 
   /// Where this watchdog can be asked: "address address ...:port", for the other ranks' `connect`.
-  [[nodiscard]] const std::string& endpoint() const;
+  [[nodiscard]] std::string endpoint() const;
   /// Starts watching. `endpoints` of all ranks by rank; `job` is a number that other jobs do not have, so
   /// that a stray packet is not taken for one of ours.
   void connect(const std::vector<std::string>& endpoints, std::uint64_t job);

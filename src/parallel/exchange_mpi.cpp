@@ -217,8 +217,9 @@ class MpiExchange final : public Exchange<Space::host> {
     scratch_.resize(std::max(scratch_.size(), std::size_t(bytes * degree)));
     const std::vector<Incoming> incoming = tiles<Incoming>(scratch_.data(), bytes * degree, degree, 1);
     running.swap(outgoing, incoming);
-    std::vector<const void*> parts;
-    for (const Incoming& block : incoming) parts.push_back(block.data);
+    std::vector<const void*> parts(incoming.size());
+    std::transform(incoming.begin(), incoming.end(), parts.begin(),
+                   [](const Incoming& block) { return block.data; });
     fold({parts, own.data, own.count, own.dtype, reduction});
   }
 

@@ -44,6 +44,7 @@ template <class Check>
 void on_every_mesh(Cluster& cluster, Check&& check) {
   for (std::int64_t tensor = 1; tensor <= cluster.size(); tensor *= 2)
     for (std::int64_t expert = 1; expert <= cluster.size(); expert *= 2) {
+      if (cluster.size() % tensor != 0 || cluster.size() % expert != 0) continue;
       const auto exchange = make_mpi_exchange(
           cluster, Mesh(cluster.size(), cluster.rank(), {.tensor = tensor, .expert = expert}));
       check(*exchange);

@@ -57,6 +57,7 @@ std::vector<float> expected_rows(const Mesh& mesh) {
 TEST_CASE("rows come to their expert in the order of the ranks, and go back to their place") {
   Cluster cluster{Environment()};
   for (std::int64_t degree = 1; degree <= cluster.size(); degree *= 2) {
+    if (cluster.size() % degree != 0) continue;
     const Mesh mesh(cluster.size(), cluster.rank(), {.expert = degree});
     const auto exchange = make_mpi_exchange(cluster, mesh);
     Arena<Space::host> arena("test"), workspace("test workspace");
@@ -84,6 +85,7 @@ TEST_CASE("rows come to their expert in the order of the ranks, and go back to t
 
 TEST_CASE("combine is the adjoint of dispatch") {
   Cluster cluster{Environment()};
+  if (kExperts % cluster.size() != 0) return;
   const Mesh mesh(cluster.size(), cluster.rank(), {.expert = cluster.size()});
   const auto exchange = make_mpi_exchange(cluster, mesh);
   Arena<Space::host> arena("test");
