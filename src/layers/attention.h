@@ -1,4 +1,5 @@
 #pragma once
+#include <cmath>
 #include <string>
 
 #include "kernels/attention/attention.h"
@@ -34,42 +35,44 @@ struct RopeTables {
 template <Platform P>
 struct Attention {
   using T = typename P::Storage;
-  static constexpr Space S = P::kSpace;
-  using Weights = AttentionParameters<const T, S>;
-  using Gradients = AttentionParameters<float, S>;
+  static constexpr Space kSpace = P::kSpace;
+  using Weights = AttentionParameters<const T, kSpace>;
+  using Gradients = AttentionParameters<float, kSpace>;
 
   struct Saved {
-    View<const T, 2, S> normed;      // [tokens / tensor, hidden]; the input
-    View<T, 2, S> qkv;               // [tokens, (heads + 2 kv_heads) * head_dim]; q and k before their norm
-    Matrix<T, S> qk;                 // [tokens, (heads + kv_heads) * head_dim]; as they attend
-    View<float, 2, S> head_inv_rms;  // [tokens, heads + kv_heads]; empty without norm
-    View<T, 2, S> attended;          // [tokens, heads * head_dim]
-    View<float, 2, S> log_sum_exp;   // [heads, tokens]
+    View<const T, 2, kSpace> normed;  // [tokens / tensor, hidden]; the input
+    View<T, 2, kSpace> qkv;           // [tokens, (heads + 2 kv_heads) * head_dim]; q and k before their norm
+    Matrix<T, kSpace> qk;             // [tokens, (heads + kv_heads) * head_dim]; as they attend
+    View<float, 2, kSpace> head_inv_rms;  // [tokens, heads + kv_heads]; empty without norm
+    View<T, 2, kSpace> attended;          // [tokens, heads * head_dim]
+    View<float, 2, kSpace> log_sum_exp;   // [heads, tokens]
   };
 
   std::string name;  // for the exchange
   std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
   float epsilon = 1e-6f;  // of the heads' norm
-  RopeTables<S> rope;
+  RopeTables<kSpace> rope;
   Weights weights;
 
   /// delta [tokens / tensor, hidden], overwritten.
-  void forward(View<const T, 2, S> normed, const TokenPlaces<S>& places, View<T, 2, S> delta, Saved& saved,
-               Context<P>& context) const;
-  /// dnormed [tokens / tensor, hidden], overwritten.
-  void backward(View<const T, 2, S> ddelta, const TokenPlaces<S>& places, View<T, 2, S> dnormed,
-                const Saved& saved, const Gradients& gradients, Context<P>& context) const;
+  void forward(View<const T, 2, kSpace> normed, const TokenPlaces<kSpace>& places, View<T, 2, kSpace> delta,
+               Saved& saved, Context<P>& context) const;
+  void backward(const BlockGradient<P>& gradient, const TokenPlaces<kSpace>& places, const Saved& saved,
+                const Gradients& gradients, Context<P>& context) const;
   /// Forward where the queries are new tokens of sequences in a cache: their keys and values are appended to
   /// it first. Keeps nothing.
-  void decode(View<const T, 2, S> normed, const CachedPlaces<S>& places, const KvCacheLayer<P>& cache,
-              View<T, 2, S> delta, Context<P>& context) const;
+  void decode(View<const T, 2, kSpace> normed, const CachedPlaces<kSpace>& places,
+              const KvCacheLayer<P>& cache, View<T, 2, kSpace> delta, Context<P>& context) const;
 
  private:
+  [[nodiscard]] float scale() const { return float(1 / std::sqrt(double(head_dim))); }
   [[nodiscard]] std::int64_t qk_columns() const { return (heads + kv_heads) * head_dim; }
   [[nodiscard]] std::int64_t qkv_columns() const { return (heads + 2 * kv_heads) * head_dim; }
-  void project(View<const T, 2, S> normed, View<const std::int32_t, 1, S> positions, Saved& saved,
+  void project(View<const T, 2, kSpace> normed, View<const std::int32_t, 1, kSpace> positions, Saved& saved,
                Context<P>& context) const;
-  void project_out(View<const T, 2, S> attended, View<T, 2, S> delta, Context<P>& context) const;
+  void backward_attention(View<const T, 2, kSpace> dattended, const TokenPlaces<kSpace>& places,
+                          Matrix<T, kSpace> dqkv, const Saved& saved, Context<P>& context) const;
+  void project_out(View<const T, 2, kSpace> attended, View<T, 2, kSpace> delta, Context<P>& context) const;
 };
 
 }  // namespace moebius::layers

@@ -20,6 +20,13 @@ struct Context {
   [[nodiscard]] std::int64_t degree(Axis axis) const { return exchange.mesh().degree(axis); }
 };
 
+/// What the backward of a block starts from, and where it writes; [tokens / tensor, hidden] each.
+template <Platform P>
+struct BlockGradient {
+  View<const typename P::Storage, 2, P::kSpace> ddelta;  // of the block's output
+  View<typename P::Storage, 2, P::kSpace> dnormed;       // of its input; overwritten
+};
+
 /// Sequence parallelism: between blocks a tensor rank holds [tokens / tensor, width], its part of the tokens
 /// in order; inside attention and dense blocks all tokens and its part of the heads or of the width.
 ///

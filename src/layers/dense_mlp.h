@@ -16,24 +16,24 @@ struct DenseMlpParameters {
 template <Platform P>
 struct DenseMlp {
   using T = typename P::Storage;
-  static constexpr Space S = P::kSpace;
-  using Weights = DenseMlpParameters<const T, S>;
-  using Gradients = DenseMlpParameters<float, S>;
+  static constexpr Space kSpace = P::kSpace;
+  using Weights = DenseMlpParameters<const T, kSpace>;
+  using Gradients = DenseMlpParameters<float, kSpace>;
 
   struct Saved {
-    View<const T, 2, S> normed;  // [tokens / tensor, hidden]; the input
-    View<T, 2, S> gate_up;       // [tokens, 2 * width / tensor]
-    View<T, 2, S> active;        // [tokens, width / tensor]; what goes into `down`
+    View<const T, 2, kSpace> normed;  // [tokens / tensor, hidden]; the input
+    View<T, 2, kSpace> gate_up;       // [tokens, 2 * width / tensor]
+    View<T, 2, kSpace> active;        // [tokens, width / tensor]; what goes into `down`
   };
 
   std::string name;  // for the exchange
   Weights weights;
 
   /// delta [tokens / tensor, hidden], overwritten.
-  void forward(View<const T, 2, S> normed, View<T, 2, S> delta, Saved& saved, Context<P>& context) const;
-  /// dnormed [tokens / tensor, hidden], overwritten.
-  void backward(View<const T, 2, S> ddelta, View<T, 2, S> dnormed, const Saved& saved,
-                const Gradients& gradients, Context<P>& context) const;
+  void forward(View<const T, 2, kSpace> normed, View<T, 2, kSpace> delta, Saved& saved,
+               Context<P>& context) const;
+  void backward(const BlockGradient<P>& gradient, const Saved& saved, const Gradients& gradients,
+                Context<P>& context) const;
 };
 
 }  // namespace moebius::layers

@@ -10,15 +10,15 @@ namespace moebius::layers {
 template <Platform P>
 struct Embedding {
   using T = typename P::Storage;
-  static constexpr Space S = P::kSpace;
+  static constexpr Space kSpace = P::kSpace;
 
-  std::string name;           // for the exchange
-  View<const T, 2, S> table;  // [vocab / tensor, hidden]
+  std::string name;                // for the exchange
+  View<const T, 2, kSpace> table;  // [vocab / tensor, hidden]
   std::int64_t vocab_begin = 0;
 
-  void forward(View<const std::int32_t, 1, S> ids, View<T, 2, S> stream, Context<P>& context) const;
-  void backward(View<const std::int32_t, 1, S> ids, View<const T, 2, S> dstream, View<float, 2, S> dtable,
-                Context<P>& context) const;
+  void forward(View<const std::int32_t, 1, kSpace> ids, View<T, 2, kSpace> stream, Context<P>& context) const;
+  void backward(View<const std::int32_t, 1, kSpace> ids, View<const T, 2, kSpace> dstream,
+                View<float, 2, kSpace> dtable, Context<P>& context) const;
 };
 
 }  // namespace moebius::layers

@@ -21,11 +21,11 @@ std::int64_t LmHead<P>::chunk_targets(std::int64_t local_vocab) {
 }
 
 template <Platform P>
-typename LmHead<P>::Chunk LmHead<P>::project(View<const T, 2, S> whole, const Targets<S>& targets,
+typename LmHead<P>::Chunk LmHead<P>::project(View<const T, 2, kSpace> whole, const Targets<kSpace>& targets,
                                              Range entries, Context<P>& context) const {
   const std::int64_t count = entries.size();
-  Arena<S>& workspace = context.workspace;
-  const View<float, 1, S> sums = workspace.template make<float>(2 * count);
+  Arena<kSpace>& workspace = context.workspace;
+  const View<float, 1, kSpace> sums = workspace.template make<float>(2 * count);
   const Chunk chunk{.x = workspace.template make<T>(count, whole.shape[1]),
                     .ids = targets.ids.slice(entries.begin, count),
                     .logits = workspace.template make<float>(count, weight.shape[0]),
@@ -33,49 +33,51 @@ typename LmHead<P>::Chunk LmHead<P>::project(View<const T, 2, S> whole, const Ta
                     .sum_exp = sums.slice(0, count),
                     .label_logit = sums.slice(count, count)};
   kernels::gather_rows(
-      kernels::GatherRows<T, S>{.x = whole, .index = targets.rows.slice(entries.begin, count), .y = chunk.x},
+      kernels::GatherRows<T, kSpace>{
+          .x = whole, .index = targets.rows.slice(entries.begin, count), .y = chunk.x},
       context.queue);
-  linear<T, float, S>(chunk.x, weight, chunk.logits, context.queue);
+  linear<T, float, kSpace>(chunk.x, weight, chunk.logits, context.queue);
   return chunk;
 }
 
 template <Platform P>
 void LmHead<P>::normalise(const Chunk& chunk, Context<P>& context) const {
-  kernels::cross_entropy_statistics(kernels::CrossEntropyStatistics<S>{.logits = chunk.logits,
-                                                                       .labels = chunk.ids,
-                                                                       .vocab_begin = vocab_begin,
-                                                                       .row_max = chunk.row_max,
-                                                                       .sum_exp = chunk.sum_exp,
-                                                                       .label_logit = chunk.label_logit},
+  kernels::cross_entropy_statistics(kernels::CrossEntropyStatistics<kSpace>{.logits = chunk.logits,
+                                                                            .labels = chunk.ids,
+                                                                            .vocab_begin = vocab_begin,
+                                                                            .row_max = chunk.row_max,
+                                                                            .sum_exp = chunk.sum_exp,
+                                                                            .label_logit = chunk.label_logit},
                                     context.queue);
   if (context.degree(Axis::tensor) > 1) {
     const ArenaScope scope(context.workspace);
     const std::int64_t count = chunk.ids.shape[0];
-    const View<float, 1, S> local_max = context.workspace.template make<float>(count);
-    kernels::add(kernels::Add<float, S>{.a = chunk.row_max, .b = chunk.row_max, .y = local_max, .factor = 0},
-                 context.queue);
+    const View<float, 1, kSpace> local_max = context.workspace.template make<float>(count);
+    kernels::add(
+        kernels::Add<float, kSpace>{.a = chunk.row_max, .b = chunk.row_max, .y = local_max, .factor = 0},
+        context.queue);
     context.exchange.all_reduce({Axis::tensor, name}, chunk.row_max, parallel::Reduction::max, context.queue);
     kernels::cross_entropy_rescale(
-        kernels::CrossEntropyRescale<S>{
+        kernels::CrossEntropyRescale<kSpace>{
             .local_max = local_max, .row_max = chunk.row_max, .sum_exp = chunk.sum_exp},
         context.queue);
-    const View<float, 1, S> sums(chunk.sum_exp.data, {2 * count});  // sum_exp and label_logit
+    const View<float, 1, kSpace> sums(chunk.sum_exp.data, {2 * count});  // sum_exp and label_logit
     context.exchange.all_reduce({Axis::tensor, name}, sums, parallel::Reduction::sum, context.queue);
   }
   kernels::cross_entropy_log_probability(
-      kernels::CrossEntropyLogProbability<S>{.labels = chunk.ids,
-                                             .row_max = chunk.row_max,
-                                             .sum_exp = chunk.sum_exp,
-                                             .label_logit = chunk.label_logit,
-                                             .log_probability = chunk.log_probability},
+      kernels::CrossEntropyLogProbability<kSpace>{.labels = chunk.ids,
+                                                  .row_max = chunk.row_max,
+                                                  .sum_exp = chunk.sum_exp,
+                                                  .label_logit = chunk.label_logit,
+                                                  .log_probability = chunk.log_probability},
       context.queue);
 }
 
 template <Platform P>
-void LmHead<P>::log_probabilities(View<const T, 2, S> hidden, const Targets<S>& targets,
-                                  View<float, 1, S> log_probabilities, Context<P>& context) const {
+void LmHead<P>::log_probabilities(View<const T, 2, kSpace> hidden, const Targets<kSpace>& targets,
+                                  View<float, 1, kSpace> log_probabilities, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
-  const View<const T, 2, S> whole = gather_tokens(name, hidden, context);
+  const View<const T, 2, kSpace> whole = gather_tokens(name, hidden, context);
   const std::int64_t step = chunk_targets(weight.shape[0]);
   for (std::int64_t begin = 0; begin < targets.count(); begin += step) {
     const ArenaScope chunk_scope(context.workspace);
@@ -87,11 +89,11 @@ void LmHead<P>::log_probabilities(View<const T, 2, S> hidden, const Targets<S>& 
 }
 
 template <Platform P>
-void LmHead<P>::loss(View<const T, 2, S> hidden, const Targets<S>& targets, const Loss& loss,
+void LmHead<P>::loss(View<const T, 2, kSpace> hidden, const Targets<kSpace>& targets, const Loss& loss,
                      Context<P>& context) const {
   const ArenaScope scope(context.workspace);
-  const View<const T, 2, S> whole = gather_tokens(name, hidden, context);
-  const View<T, 2, S> dx = context.workspace.template make<T>(targets.count(), whole.shape[1]);
+  const View<const T, 2, kSpace> whole = gather_tokens(name, hidden, context);
+  const View<T, 2, kSpace> dx = context.workspace.template make<T>(targets.count(), whole.shape[1]);
   const std::int64_t step = chunk_targets(weight.shape[0]);
   for (std::int64_t begin = 0; begin < targets.count(); begin += step) {
     const ArenaScope chunk_scope(context.workspace);
@@ -100,34 +102,35 @@ void LmHead<P>::loss(View<const T, 2, S> hidden, const Targets<S>& targets, cons
     chunk.log_probability = loss.log_probabilities.slice(begin, entries.size());
     normalise(chunk, context);
     kernels::cross_entropy_gradient(
-        kernels::CrossEntropyGradient<S>{.logits = chunk.logits,
-                                         .labels = chunk.ids,
-                                         .weights = loss.weights.slice(begin, entries.size()),
-                                         .vocab_begin = vocab_begin,
-                                         .row_max = chunk.row_max,
-                                         .sum_exp = chunk.sum_exp},
+        kernels::CrossEntropyGradient<kSpace>{.logits = chunk.logits,
+                                              .labels = chunk.ids,
+                                              .weights = loss.weights.slice(begin, entries.size()),
+                                              .vocab_begin = vocab_begin,
+                                              .row_max = chunk.row_max,
+                                              .sum_exp = chunk.sum_exp},
         context.queue);
-    const View<const T, 2, S> dlogits = rounded<T, S>(chunk.logits, context.workspace, context.queue);
-    linear_weight_gradient<T, S>(dlogits, chunk.x, loss.dweight, context.queue);
-    linear_input_gradient<T, S>(dlogits, weight, dx.slice(begin, entries.size()), Into::overwrite,
-                                context.queue);
+    const View<const T, 2, kSpace> dlogits =
+        rounded<T, kSpace>(chunk.logits, context.workspace, context.queue);
+    linear_weight_gradient<T, kSpace>(dlogits, chunk.x, loss.dweight, context.queue);
+    linear_input_gradient<T, kSpace>(dlogits, weight, dx.slice(begin, entries.size()), Into::overwrite,
+                                     context.queue);
   }
-  const View<T, 2, S> dwhole = partial_sums(loss.dhidden, context);
-  kernels::gather_rows(kernels::GatherRows<T, S>{.x = dx, .index = targets.entry_of, .y = dwhole},
+  const View<T, 2, kSpace> dwhole = partial_sums(loss.dhidden, context);
+  kernels::gather_rows(kernels::GatherRows<T, kSpace>{.x = dx, .index = targets.entry_of, .y = dwhole},
                        context.queue);
   sum_to_parts<P>(name, dwhole, loss.dhidden, context);
 }
 
 template <Platform P>
-void LmHead<P>::logits(View<const T, 2, S> hidden, View<const std::int32_t, 1, S> rows,
-                       View<float, 2, S> logits, Context<P>& context) const {
+void LmHead<P>::logits(View<const T, 2, kSpace> hidden, View<const std::int32_t, 1, kSpace> rows,
+                       View<float, 2, kSpace> logits, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
-  const View<const T, 2, S> whole = gather_tokens(name, hidden, context);
-  const View<T, 2, S> x = context.workspace.template make<T>(rows.shape[0], whole.shape[1]);
-  kernels::gather_rows(kernels::GatherRows<T, S>{.x = whole, .index = rows, .y = x}, context.queue);
+  const View<const T, 2, kSpace> whole = gather_tokens(name, hidden, context);
+  const View<T, 2, kSpace> x = context.workspace.template make<T>(rows.shape[0], whole.shape[1]);
+  kernels::gather_rows(kernels::GatherRows<T, kSpace>{.x = whole, .index = rows, .y = x}, context.queue);
   if (context.degree(Axis::tensor) > 1) kernels::fill<float>(logits.flat(), 0, context.queue);
-  linear<T, float, S>(x, weight, Matrix<float, S>(logits).column_block(vocab_begin, weight.shape[0]),
-                      context.queue);
+  linear<T, float, kSpace>(
+      x, weight, Matrix<float, kSpace>(logits).column_block(vocab_begin, weight.shape[0]), context.queue);
   context.exchange.all_reduce({Axis::tensor, name}, logits.flat(), parallel::Reduction::sum, context.queue);
 }
 

@@ -20,42 +20,42 @@ struct Targets {
 template <Platform P>
 struct LmHead {
   using T = typename P::Storage;
-  static constexpr Space S = P::kSpace;
+  static constexpr Space kSpace = P::kSpace;
   static constexpr std::int64_t kLogitsBytes = std::int64_t{256} << 20;
 
   /// What `loss` reads and writes besides its inputs. The loss is -sum weights * log_probabilities.
   struct Loss {
-    View<const float, 1, S> weights;      // [targets]
-    View<float, 1, S> log_probabilities;  // [targets]; overwritten
-    View<T, 2, S> dhidden;                // [tokens / tensor, hidden]; overwritten
-    View<float, 2, S> dweight;            // [vocab / tensor, hidden]; accumulated
+    View<const float, 1, kSpace> weights;      // [targets]
+    View<float, 1, kSpace> log_probabilities;  // [targets]; overwritten
+    View<T, 2, kSpace> dhidden;                // [tokens / tensor, hidden]; overwritten
+    View<float, 2, kSpace> dweight;            // [vocab / tensor, hidden]; accumulated
   };
 
-  std::string name;            // for the exchange
-  View<const T, 2, S> weight;  // [vocab / tensor, hidden]
+  std::string name;                 // for the exchange
+  View<const T, 2, kSpace> weight;  // [vocab / tensor, hidden]
   std::int64_t vocab_begin = 0;
 
   /// hidden [tokens / tensor, hidden], after the final norm. log_probabilities [targets], overwritten.
-  void log_probabilities(View<const T, 2, S> hidden, const Targets<S>& targets,
-                         View<float, 1, S> log_probabilities, Context<P>& context) const;
-  void loss(View<const T, 2, S> hidden, const Targets<S>& targets, const Loss& loss,
+  void log_probabilities(View<const T, 2, kSpace> hidden, const Targets<kSpace>& targets,
+                         View<float, 1, kSpace> log_probabilities, Context<P>& context) const;
+  void loss(View<const T, 2, kSpace> hidden, const Targets<kSpace>& targets, const Loss& loss,
             Context<P>& context) const;
   /// The logits of the given tokens over the whole vocabulary, on every tensor rank: logits [rows, vocab].
-  void logits(View<const T, 2, S> hidden, View<const std::int32_t, 1, S> rows, View<float, 2, S> logits,
-              Context<P>& context) const;
+  void logits(View<const T, 2, kSpace> hidden, View<const std::int32_t, 1, kSpace> rows,
+              View<float, 2, kSpace> logits, Context<P>& context) const;
   /// Targets in one chunk.
   [[nodiscard]] static std::int64_t chunk_targets(std::int64_t local_vocab);
 
  private:
   struct Chunk {
-    View<T, 2, S> x;                         // [chunk, hidden]
-    View<const std::int32_t, 1, S> ids;      // [chunk]
-    View<float, 2, S> logits;                // [chunk, vocab / tensor]
-    View<float, 1, S> row_max;               // [chunk]
-    View<float, 1, S> sum_exp, label_logit;  // [chunk] each, one behind the other
-    View<float, 1, S> log_probability;       // [chunk]
+    View<T, 2, kSpace> x;                         // [chunk, hidden]
+    View<const std::int32_t, 1, kSpace> ids;      // [chunk]
+    View<float, 2, kSpace> logits;                // [chunk, vocab / tensor]
+    View<float, 1, kSpace> row_max;               // [chunk]
+    View<float, 1, kSpace> sum_exp, label_logit;  // [chunk] each, one behind the other
+    View<float, 1, kSpace> log_probability;       // [chunk]
   };
-  [[nodiscard]] Chunk project(View<const T, 2, S> whole, const Targets<S>& targets, Range entries,
+  [[nodiscard]] Chunk project(View<const T, 2, kSpace> whole, const Targets<kSpace>& targets, Range entries,
                               Context<P>& context) const;
   void normalise(const Chunk& chunk, Context<P>& context) const;
 };

@@ -24,7 +24,7 @@ void copy_counts(View<const std::int32_t, 1, Space::host> counts, View<float, 1,
 /// Fills in the router's part of `saved`; returns the routing weights, [tokens / tensor, top_k], in the
 /// workspace.
 template <Platform P>
-auto Moe<P>::route(Saved& saved, Context<P>& context) const -> View<float, 2, S> {
+auto Moe<P>::route(Saved& saved, Context<P>& context) const -> View<float, 2, kSpace> {
   const std::int64_t tokens = saved.normed.shape[0], experts = all_experts();
   const std::int64_t first = tokens * context.exchange.mesh().index(Axis::tensor);
   saved.valid = std::clamp<std::int64_t>(saved.real_tokens - first, 0, tokens);
@@ -32,22 +32,22 @@ auto Moe<P>::route(Saved& saved, Context<P>& context) const -> View<float, 2, S>
   saved.log_sum_exp = context.activations.template make<float>(tokens);
   saved.ids = context.activations.template make<std::int32_t>(tokens, top_k);
   saved.statistics = context.activations.template make<float>(2 * experts + 1);
-  const View<float, 2, S> token_weights = context.workspace.template make<float>(tokens, top_k);
-  const View<std::int32_t, 1, S> counts = context.workspace.template make<std::int32_t>(experts);
-  linear<T, float, S>(saved.normed, weights.router, saved.probabilities, context.queue);
+  const View<float, 2, kSpace> token_weights = context.workspace.template make<float>(tokens, top_k);
+  const View<std::int32_t, 1, kSpace> counts = context.workspace.template make<std::int32_t>(experts);
+  linear<T, float, kSpace>(saved.normed, weights.router, saved.probabilities, context.queue);
   kernels::router_forward(
-      kernels::RouterForward<S>{.logits = saved.probabilities,
-                                .probabilities = saved.probabilities,
-                                .log_sum_exp = saved.log_sum_exp,
-                                .ids = saved.ids,
-                                .weights = token_weights,
-                                .counts = counts,
-                                .probability_sums = saved.statistics.slice(experts, experts),
-                                .square_sum = saved.statistics.slice(2 * experts, 1),
-                                .valid_tokens = saved.valid,
-                                .token_offset = first,
-                                .weight_sum = weight_sum,
-                                .routing = routing},
+      kernels::RouterForward<kSpace>{.logits = saved.probabilities,
+                                     .probabilities = saved.probabilities,
+                                     .log_sum_exp = saved.log_sum_exp,
+                                     .ids = saved.ids,
+                                     .weights = token_weights,
+                                     .counts = counts,
+                                     .probability_sums = saved.statistics.slice(experts, experts),
+                                     .square_sum = saved.statistics.slice(2 * experts, 1),
+                                     .valid_tokens = saved.valid,
+                                     .token_offset = first,
+                                     .weight_sum = weight_sum,
+                                     .routing = routing},
       context.queue);
   copy_counts(counts, saved.statistics);
   context.exchange.all_reduce({Axis::tensor_context, name}, saved.statistics, parallel::Reduction::sum,
@@ -57,30 +57,31 @@ auto Moe<P>::route(Saved& saved, Context<P>& context) const -> View<float, 2, S>
 
 /// Brings each row to its expert: fills in rows, row_weight, starts and what is needed to go back.
 template <Platform P>
-void Moe<P>::dispatch(View<const float, 2, S> token_weights, Saved& saved, Context<P>& context) const {
+void Moe<P>::dispatch(View<const float, 2, kSpace> token_weights, Saved& saved, Context<P>& context) const {
   const std::int64_t tokens = saved.normed.shape[0], hidden = saved.normed.shape[1];
-  Arena<S>& kept = context.activations;
-  const View<std::int32_t, 1, S> starts = kept.template make<std::int32_t>(all_experts() + 1);
-  const View<std::int32_t, 1, S> assignments = context.workspace.template make<std::int32_t>(tokens * top_k);
+  Arena<kSpace>& kept = context.activations;
+  const View<std::int32_t, 1, kSpace> starts = kept.template make<std::int32_t>(all_experts() + 1);
+  const View<std::int32_t, 1, kSpace> assignments =
+      context.workspace.template make<std::int32_t>(tokens * top_k);
   saved.positions = kept.template make<std::int32_t>(tokens, top_k);
   saved.sources = kept.template make<std::int32_t>(tokens * top_k);
-  kernels::permute_plan(kernels::PermutePlan<S>{.ids = saved.ids,
-                                                .starts = starts,
-                                                .positions = saved.positions,
-                                                .sources = saved.sources,
-                                                .assignments = assignments},
+  kernels::permute_plan(kernels::PermutePlan<kSpace>{.ids = saved.ids,
+                                                     .starts = starts,
+                                                     .positions = saved.positions,
+                                                     .sources = saved.sources,
+                                                     .assignments = assignments},
                         context.queue);
   const std::int64_t sent = saved.valid * top_k;
   saved.sources = saved.sources.slice(0, sent);
   const bool stays = context.degree(Axis::expert) == 1;
-  Arena<S>& sent_in = stays ? kept : context.workspace;
-  const View<T, 2, S> rows = sent_in.template make<T>(sent, hidden);
-  const View<float, 1, S> row_weight = sent_in.template make<float>(sent);
-  kernels::gather_rows(kernels::GatherRows<T, S>{.x = saved.normed, .index = saved.sources, .y = rows},
+  Arena<kSpace>& sent_in = stays ? kept : context.workspace;
+  const View<T, 2, kSpace> rows = sent_in.template make<T>(sent, hidden);
+  const View<float, 1, kSpace> row_weight = sent_in.template make<float>(sent);
+  kernels::gather_rows(kernels::GatherRows<T, kSpace>{.x = saved.normed, .index = saved.sources, .y = rows},
                        context.queue);
-  kernels::gather_rows(kernels::GatherRows<float, S>{.x = as_column(token_weights.flat()),
-                                                     .index = assignments.slice(0, sent),
-                                                     .y = as_column(row_weight)},
+  kernels::gather_rows(kernels::GatherRows<float, kSpace>{.x = as_column(token_weights.flat()),
+                                                          .index = assignments.slice(0, sent),
+                                                          .y = as_column(row_weight)},
                        context.queue);
   if (stays) {
     saved.starts = starts, saved.rows = rows, saved.row_weight = row_weight;
@@ -92,13 +93,13 @@ void Moe<P>::dispatch(View<const float, 2, S> token_weights, Saved& saved, Conte
   saved.row_weight = kept.template make<float>(saved.dispatch.received());
   parallel::dispatch_rows(
       context.exchange,
-      parallel::MoveRows<T, S>{.name = name, .dispatch = saved.dispatch, .from = rows, .to = saved.rows},
+      parallel::MoveRows<T, kSpace>{.name = name, .dispatch = saved.dispatch, .from = rows, .to = saved.rows},
       context.workspace, context.queue);
   parallel::dispatch_rows(context.exchange,
-                          parallel::MoveRows<float, S>{.name = name,
-                                                       .dispatch = saved.dispatch,
-                                                       .from = as_column(row_weight),
-                                                       .to = as_column(saved.row_weight)},
+                          parallel::MoveRows<float, kSpace>{.name = name,
+                                                            .dispatch = saved.dispatch,
+                                                            .from = as_column(row_weight),
+                                                            .to = as_column(saved.row_weight)},
                           context.workspace, context.queue);
 }
 
@@ -116,8 +117,8 @@ View<T, 2, P::kSpace> bring_back(View<T, 2, P::kSpace> rows, const typename Moe<
 }
 
 template <Platform P>
-void Moe<P>::forward(View<const T, 2, S> normed, std::int64_t real_tokens, View<T, 2, S> delta, Saved& saved,
-                     Context<P>& context) const {
+void Moe<P>::forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, View<T, 2, kSpace> delta,
+                     Saved& saved, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
   saved.normed = normed;
   saved.real_tokens = real_tokens;
@@ -126,117 +127,117 @@ void Moe<P>::forward(View<const T, 2, S> normed, std::int64_t real_tokens, View<
   saved.gate_up = context.activations.template make<T>(rows, 2 * width());
   saved.active = context.activations.template make<T>(rows, width());
   kernels::grouped_gemm_forward(
-      kernels::GroupedGemmForward<T, S>{
+      kernels::GroupedGemmForward<T, kSpace>{
           .x = saved.rows, .w = weights.gate_up, .starts = saved.starts, .y = saved.gate_up},
       context.queue);
   kernels::swiglu_forward(
-      kernels::SwigluForward<T, S>{
+      kernels::SwigluForward<T, kSpace>{
           .gate_up = saved.gate_up, .row_weight = saved.row_weight, .y = saved.active},
       context.queue);
-  const View<T, 2, S> out = context.workspace.template make<T>(saved.rows.shape);
+  const View<T, 2, kSpace> out = context.workspace.template make<T>(saved.rows.shape);
   kernels::grouped_gemm_forward(
-      kernels::GroupedGemmForward<T, S>{
+      kernels::GroupedGemmForward<T, kSpace>{
           .x = saved.active, .w = weights.down, .starts = saved.starts, .y = out},
       context.queue);
   kernels::gather_sum(
-      kernels::GatherSum<T, S>{
+      kernels::GatherSum<T, kSpace>{
           .x = bring_back<T, P>(out, saved, name, context), .index = saved.positions, .y = delta},
       context.queue);
 }
 
 /// dout [rows, hidden] becomes the gradient in `rows`.
 template <Platform P>
-void Moe<P>::backward_experts(View<T, 2, S> dout_to_drows, View<float, 1, S> drow_weight, const Saved& saved,
-                              const Gradients& gradients, Context<P>& context) const {
+void Moe<P>::backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, kSpace> drow_weight,
+                              const Saved& saved, const Gradients& gradients, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
-  const View<T, 2, S> dactive = context.workspace.template make<T>(saved.active.shape);
-  const View<T, 2, S> dgate_up = context.workspace.template make<T>(saved.gate_up.shape);
+  const View<T, 2, kSpace> dactive = context.workspace.template make<T>(saved.active.shape);
+  const View<T, 2, kSpace> dgate_up = context.workspace.template make<T>(saved.gate_up.shape);
   kernels::grouped_gemm_weight_gradient(
-      kernels::GroupedGemmWeightGradient<T, S>{
+      kernels::GroupedGemmWeightGradient<T, kSpace>{
           .dy = dout_to_drows, .x = saved.active, .starts = saved.starts, .dw = gradients.down},
       context.queue);
   kernels::grouped_gemm_input_gradient(
-      kernels::GroupedGemmInputGradient<T, S>{
+      kernels::GroupedGemmInputGradient<T, kSpace>{
           .dy = dout_to_drows, .w = weights.down, .starts = saved.starts, .dx = dactive},
       context.queue);
-  kernels::swiglu_backward(kernels::SwigluBackward<T, S>{.dy = dactive,
-                                                         .gate_up = saved.gate_up,
-                                                         .row_weight = saved.row_weight,
-                                                         .dgate_up = dgate_up,
-                                                         .drow_weight = drow_weight},
+  kernels::swiglu_backward(kernels::SwigluBackward<T, kSpace>{.dy = dactive,
+                                                              .gate_up = saved.gate_up,
+                                                              .row_weight = saved.row_weight,
+                                                              .dgate_up = dgate_up,
+                                                              .drow_weight = drow_weight},
                            context.queue);
   kernels::grouped_gemm_weight_gradient(
-      kernels::GroupedGemmWeightGradient<T, S>{
+      kernels::GroupedGemmWeightGradient<T, kSpace>{
           .dy = dgate_up, .x = saved.rows, .starts = saved.starts, .dw = gradients.gate_up},
       context.queue);
   kernels::grouped_gemm_input_gradient(
-      kernels::GroupedGemmInputGradient<T, S>{
+      kernels::GroupedGemmInputGradient<T, kSpace>{
           .dy = dgate_up, .w = weights.gate_up, .starts = saved.starts, .dx = dout_to_drows},
       context.queue);
 }
 
-/// Adds what reaches `normed` through the router.
+/// The gradient in the router's logits, [tokens / tensor, all experts], in the workspace.
 template <Platform P>
-void Moe<P>::backward_router(View<const float, 2, S> dweights, AuxCoefficients coefficients,
-                             View<T, 2, S> dnormed, const Saved& saved, const Gradients& gradients,
-                             Context<P>& context) const {
-  const ArenaScope scope(context.workspace);
+auto Moe<P>::backward_router(View<const float, 2, kSpace> dweights, AuxCoefficients coefficients,
+                             const Saved& saved, Context<P>& context) const -> View<const T, 2, kSpace> {
   const std::int64_t experts = all_experts();
   const double tokens = double(std::max<std::int64_t>(saved.real_tokens, 1));
-  const View<float, 1, S> aux_gradient = context.workspace.template make<float>(experts);
+  const double share =
+      double(experts) / (tokens * tokens * double(top_k));  // E f_e / T is counts[e] times it
+  const View<float, 1, kSpace> aux_gradient = context.workspace.template make<float>(experts);
   kernels::fill<float>(aux_gradient, 0, context.queue);
-  kernels::add(kernels::Add<float, S>{.a = aux_gradient,
-                                      .b = saved.statistics.slice(0, experts),
-                                      .y = aux_gradient,
-                                      .factor = float(coefficients.aux * double(experts) /
-                                                      (tokens * tokens * double(top_k)))},
+  kernels::add(kernels::Add<float, kSpace>{.a = aux_gradient,
+                                           .b = saved.statistics.slice(0, experts),
+                                           .y = aux_gradient,
+                                           .factor = float(coefficients.aux * share)},
                context.queue);
-  const View<float, 2, S> dlogits = context.workspace.template make<float>(saved.probabilities.shape);
-  kernels::router_backward(kernels::RouterBackward<S>{.dweights = dweights,
-                                                      .probabilities = saved.probabilities,
-                                                      .log_sum_exp = saved.log_sum_exp,
-                                                      .ids = saved.ids,
-                                                      .aux_gradient = aux_gradient,
-                                                      .z_coefficient = float(coefficients.z / tokens),
-                                                      .dlogits = dlogits,
-                                                      .valid_tokens = saved.valid,
-                                                      .weight_sum = weight_sum},
+  const View<float, 2, kSpace> dlogits = context.workspace.template make<float>(saved.probabilities.shape);
+  kernels::router_backward(kernels::RouterBackward<kSpace>{.dweights = dweights,
+                                                           .probabilities = saved.probabilities,
+                                                           .log_sum_exp = saved.log_sum_exp,
+                                                           .ids = saved.ids,
+                                                           .aux_gradient = aux_gradient,
+                                                           .z_coefficient = float(coefficients.z / tokens),
+                                                           .dlogits = dlogits,
+                                                           .valid_tokens = saved.valid,
+                                                           .weight_sum = weight_sum},
                            context.queue);
-  const View<const T, 2, S> dy = rounded<T, S>(dlogits, context.workspace, context.queue);
-  linear_weight_gradient<T, S>(dy, saved.normed, gradients.router, context.queue);
-  linear_input_gradient<T, S>(dy, weights.router, dnormed, Into::add, context.queue);
+  return rounded<T, kSpace>(dlogits, context.workspace, context.queue);
 }
 
 template <Platform P>
-void Moe<P>::backward(const OutputGradient& output, View<T, 2, S> dnormed, const Saved& saved,
+void Moe<P>::backward(const BlockGradient<P>& gradient, AuxCoefficients coefficients, const Saved& saved,
                       const Gradients& gradients, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
-  const std::int64_t tokens = saved.normed.shape[0], hidden = saved.normed.shape[1];
-  View<T, 2, S> drows = context.workspace.template make<T>(saved.sources.shape[0], hidden);
-  kernels::gather_rows(kernels::GatherRows<T, S>{.x = output.ddelta, .index = saved.sources, .y = drows},
-                       context.queue);
+  Arena<kSpace>& workspace = context.workspace;
+  View<T, 2, kSpace> drows = workspace.template make<T>(saved.sources.shape[0], saved.normed.shape[1]);
+  kernels::gather_rows(
+      kernels::GatherRows<T, kSpace>{.x = gradient.ddelta, .index = saved.sources, .y = drows},
+      context.queue);
   if (context.degree(Axis::expert) > 1) {
-    const View<T, 2, S> arrived = context.workspace.template make<T>(saved.rows.shape);
+    const View<T, 2, kSpace> arrived = workspace.template make<T>(saved.rows.shape);
     parallel::dispatch_rows(
         context.exchange,
-        parallel::MoveRows<T, S>{.name = name, .dispatch = saved.dispatch, .from = drows, .to = arrived},
-        context.workspace, context.queue);
+        parallel::MoveRows<T, kSpace>{.name = name, .dispatch = saved.dispatch, .from = drows, .to = arrived},
+        workspace, context.queue);
     drows = arrived;
   }
-  const View<float, 1, S> drow_weight = context.workspace.template make<float>(saved.rows.shape[0]);
+  const View<float, 1, kSpace> drow_weight = workspace.template make<float>(saved.rows.shape[0]);
   backward_experts(drows, drow_weight, saved, gradients, context);
 
-  kernels::gather_sum(
-      kernels::GatherSum<T, S>{
-          .x = bring_back<T, P>(drows, saved, name, context), .index = saved.positions, .y = dnormed},
-      context.queue);
-  const View<float, 2, S> dweights = context.workspace.template make<float>(tokens, top_k);
-  kernels::gather_rows(
-      kernels::GatherRows<float, S>{.x = bring_back<float, P>(as_column(drow_weight), saved, name, context),
-                                    .index = saved.positions.flat(),
-                                    .y = as_column(dweights.flat())},
-      context.queue);
-  backward_router(dweights, output.coefficients, dnormed, saved, gradients, context);
+  kernels::gather_sum(kernels::GatherSum<T, kSpace>{.x = bring_back<T, P>(drows, saved, name, context),
+                                                    .index = saved.positions,
+                                                    .y = gradient.dnormed},
+                      context.queue);
+  const View<float, 2, kSpace> dweights = workspace.template make<float>(saved.ids.shape);
+  kernels::gather_rows(kernels::GatherRows<float, kSpace>{.x = bring_back<float, P>(as_column(drow_weight),
+                                                                                    saved, name, context),
+                                                          .index = saved.positions.flat(),
+                                                          .y = as_column(dweights.flat())},
+                       context.queue);
+  const View<const T, 2, kSpace> dlogits = backward_router(dweights, coefficients, saved, context);
+  linear_weight_gradient<T, kSpace>(dlogits, saved.normed, gradients.router, context.queue);
+  linear_input_gradient<T, kSpace>(dlogits, weights.router, gradient.dnormed, Into::add, context.queue);
 }
 
 template <Platform P>

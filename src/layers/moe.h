@@ -26,28 +26,29 @@ struct AuxCoefficients {
 template <Platform P>
 struct Moe {
   using T = typename P::Storage;
-  static constexpr Space S = P::kSpace;
-  using Weights = MoeParameters<const T, S>;
-  using Gradients = MoeParameters<float, S>;
+  static constexpr Space kSpace = P::kSpace;
+  using Weights = MoeParameters<const T, kSpace>;
+  using Gradients = MoeParameters<float, kSpace>;
 
   struct Saved {
-    View<const T, 2, S> normed;       // [tokens / tensor, hidden]; the input
-    View<float, 2, S> probabilities;  // [tokens / tensor, all experts]
-    View<float, 1, S> log_sum_exp;    // [tokens / tensor]
-    View<std::int32_t, 2, S> ids;     // [tokens / tensor, top_k]
+    View<const T, 2, kSpace> normed;       // [tokens / tensor, hidden]; the input
+    View<float, 2, kSpace> probabilities;  // [tokens / tensor, all experts]
+    View<float, 1, kSpace> log_sum_exp;    // [tokens / tensor]
+    View<std::int32_t, 2, kSpace> ids;     // [tokens / tensor, top_k]
     // Of the whole micro batch: tokens sent to each expert, sums of each expert's probability, and the sum of
     // log_sum_exp^2. [2 * all experts + 1]
-    View<float, 1, S> statistics;
-    View<std::int32_t, 2, S> positions;  // [tokens / tensor, top_k]; row of each assignment, in expert order
-    View<std::int32_t, 1, S> sources;    // [tokens / tensor * top_k]; token of each row
-    View<const std::int32_t, 1, S> starts;  // [experts + 1]; rows of each of this rank's experts
-    parallel::Dispatch<S> dispatch;         // with an expert axis
-    View<T, 2, S> rows;                     // [rows, hidden]; inputs of this rank's experts
-    View<float, 1, S> row_weight;           // [rows]; routing weights
-    View<T, 2, S> gate_up;                  // [rows, 2 * width]
-    View<T, 2, S> active;                   // [rows, width]; times the routing weight: what goes into `down`
-    std::int64_t valid = 0;                 // this rank's tokens that are no padding
-    std::int64_t real_tokens = 0;           // of the micro batch
+    View<float, 1, kSpace> statistics;
+    View<std::int32_t, 2, kSpace>
+        positions;  // [tokens / tensor, top_k]; row of each assignment, in expert order
+    View<std::int32_t, 1, kSpace> sources;       // [tokens / tensor * top_k]; token of each row
+    View<const std::int32_t, 1, kSpace> starts;  // [experts + 1]; rows of each of this rank's experts
+    parallel::Dispatch<kSpace> dispatch;         // with an expert axis
+    View<T, 2, kSpace> rows;                     // [rows, hidden]; inputs of this rank's experts
+    View<float, 1, kSpace> row_weight;           // [rows]; routing weights
+    View<T, 2, kSpace> gate_up;                  // [rows, 2 * width]
+    View<T, 2, kSpace> active;     // [rows, width]; times the routing weight: what goes into `down`
+    std::int64_t valid = 0;        // this rank's tokens that are no padding
+    std::int64_t real_tokens = 0;  // of the micro batch
   };
 
   std::string name;  // for the exchange
@@ -58,26 +59,22 @@ struct Moe {
 
   /// delta [tokens / tensor, hidden], overwritten. Tokens from real_tokens on (of all tensor ranks) are
   /// padding.
-  void forward(View<const T, 2, S> normed, std::int64_t real_tokens, View<T, 2, S> delta, Saved& saved,
-               Context<P>& context) const;
+  void forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, View<T, 2, kSpace> delta,
+               Saved& saved, Context<P>& context) const;
 
-  struct OutputGradient {
-    View<const T, 2, S> ddelta;  // [tokens / tensor, hidden]
-    AuxCoefficients coefficients;
-  };
-  /// dnormed [tokens / tensor, hidden], overwritten.
-  void backward(const OutputGradient& output, View<T, 2, S> dnormed, const Saved& saved,
+  void backward(const BlockGradient<P>& gradient, AuxCoefficients coefficients, const Saved& saved,
                 const Gradients& gradients, Context<P>& context) const;
 
  private:
   [[nodiscard]] std::int64_t all_experts() const { return weights.router.shape[0]; }
   [[nodiscard]] std::int64_t width() const { return weights.down.shape[2]; }
-  [[nodiscard]] View<float, 2, S> route(Saved& saved, Context<P>& context) const;
-  void dispatch(View<const float, 2, S> token_weights, Saved& saved, Context<P>& context) const;
-  void backward_experts(View<T, 2, S> dout_to_drows, View<float, 1, S> drow_weight, const Saved& saved,
-                        const Gradients& gradients, Context<P>& context) const;
-  void backward_router(View<const float, 2, S> dweights, AuxCoefficients coefficients, View<T, 2, S> dnormed,
-                       const Saved& saved, const Gradients& gradients, Context<P>& context) const;
+  [[nodiscard]] View<float, 2, kSpace> route(Saved& saved, Context<P>& context) const;
+  void dispatch(View<const float, 2, kSpace> token_weights, Saved& saved, Context<P>& context) const;
+  void backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, kSpace> drow_weight,
+                        const Saved& saved, const Gradients& gradients, Context<P>& context) const;
+  [[nodiscard]] View<const T, 2, kSpace> backward_router(View<const float, 2, kSpace> dweights,
+                                                         AuxCoefficients coefficients, const Saved& saved,
+                                                         Context<P>& context) const;
 };
 
 /// The auxiliary losses of a layer's micro batch, without coefficients, and its tokens by expert.

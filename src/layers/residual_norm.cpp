@@ -12,32 +12,32 @@ void ResidualNorm<P>::forward(const Input& input, Saved& saved, Context<P>& cont
   if (input.delta.data == nullptr) {
     saved.sum = input.stream;
     kernels::rmsnorm_forward(
-        kernels::RmsNormForward<T, S>{
+        kernels::RmsNormForward<T, kSpace>{
             .x = input.stream, .gain = gain, .y = saved.normed, .inv_rms = saved.inv_rms, .epsilon = epsilon},
         context.queue);
     return;
   }
   saved.sum = input.sum;
-  kernels::add_rmsnorm_forward(kernels::AddRmsNormForward<T, S>{.x = input.stream,
-                                                                .delta = input.delta,
-                                                                .gain = gain,
-                                                                .sum = input.sum,
-                                                                .y = saved.normed,
-                                                                .inv_rms = saved.inv_rms,
-                                                                .epsilon = epsilon},
+  kernels::add_rmsnorm_forward(kernels::AddRmsNormForward<T, kSpace>{.x = input.stream,
+                                                                     .delta = input.delta,
+                                                                     .gain = gain,
+                                                                     .sum = input.sum,
+                                                                     .y = saved.normed,
+                                                                     .inv_rms = saved.inv_rms,
+                                                                     .epsilon = epsilon},
                                context.queue);
 }
 
 template <Platform P>
-void ResidualNorm<P>::backward(const Gradient& gradient, const Saved& saved, View<float, 1, S> dgain,
+void ResidualNorm<P>::backward(const Gradient& gradient, const Saved& saved, View<float, 1, kSpace> dgain,
                                Context<P>& context) const {
-  kernels::rmsnorm_backward(kernels::RmsNormBackward<T, S>{.dy = gradient.dnormed,
-                                                           .x = saved.sum,
-                                                           .gain = gain,
-                                                           .inv_rms = saved.inv_rms,
-                                                           .add = gradient.beside,
-                                                           .dx = gradient.dstream,
-                                                           .dgain = dgain},
+  kernels::rmsnorm_backward(kernels::RmsNormBackward<T, kSpace>{.dy = gradient.dnormed,
+                                                                .x = saved.sum,
+                                                                .gain = gain,
+                                                                .inv_rms = saved.inv_rms,
+                                                                .add = gradient.beside,
+                                                                .dx = gradient.dstream,
+                                                                .dgain = dgain},
                             context.queue);
 }
 

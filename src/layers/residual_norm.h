@@ -8,30 +8,30 @@ namespace moebius::layers {
 template <Platform P>
 struct ResidualNorm {
   using T = typename P::Storage;
-  static constexpr Space S = P::kSpace;
+  static constexpr Space kSpace = P::kSpace;
 
   struct Input {
-    View<const T, 2, S> stream;  // [tokens / tensor, hidden]
-    View<const T, 2, S> delta;   // the same shape, or empty: nothing to add
-    View<T, 2, S> sum;           // the stream after it; not written where delta is empty; may be `stream`
+    View<const T, 2, kSpace> stream;  // [tokens / tensor, hidden]
+    View<const T, 2, kSpace> delta;   // the same shape, or empty: nothing to add
+    View<T, 2, kSpace> sum;  // the stream after it; not written where delta is empty; may be `stream`
   };
   struct Saved {
-    View<const T, 2, S> sum;    // the stream that was normalised
-    View<T, 2, S> normed;       // [tokens / tensor, hidden]
-    View<float, 1, S> inv_rms;  // [tokens / tensor]
+    View<const T, 2, kSpace> sum;    // the stream that was normalised
+    View<T, 2, kSpace> normed;       // [tokens / tensor, hidden]
+    View<float, 1, kSpace> inv_rms;  // [tokens / tensor]
   };
 
-  View<const T, 1, S> gain;  // [hidden]
+  View<const T, 1, kSpace> gain;  // [hidden]
   float epsilon;
 
   void forward(const Input& input, Saved& saved, Context<P>& context) const;
 
   struct Gradient {
-    View<const T, 2, S> dnormed;  // [tokens / tensor, hidden]
-    View<const T, 2, S> beside;   // what reaches the stream on its other way; or empty
-    View<T, 2, S> dstream;        // overwritten: the gradient in `sum` and so in `delta`; may be the others
+    View<const T, 2, kSpace> dnormed;  // [tokens / tensor, hidden]
+    View<const T, 2, kSpace> beside;   // what reaches the stream on its other way; or empty
+    View<T, 2, kSpace> dstream;  // overwritten: the gradient in `sum` and so in `delta`; may be the others
   };
-  void backward(const Gradient& gradient, const Saved& saved, View<float, 1, S> dgain,
+  void backward(const Gradient& gradient, const Saved& saved, View<float, 1, kSpace> dgain,
                 Context<P>& context) const;
 };
 

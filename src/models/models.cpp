@@ -23,6 +23,7 @@ const Family* find_family(std::string_view model_type) {
 
 std::string family_names() {
   std::vector<std::string> names;
+  names.reserve(kFamilies.size());
   for (const Family& family : kFamilies) names.emplace_back(family.model_type);
   return join(names);
 }

@@ -43,7 +43,7 @@ class Bindings {
 
  private:
   /// Rows that lie one behind the other, from `first` on.
-  [[nodiscard]] View<E, 1, S> stacked(const std::string& first, std::vector<std::string> names) const {
+  [[nodiscard]] View<E, 1, S> stacked(const std::string& first, const std::vector<std::string>& names) const {
     const auto index = shards_.layout().find(first);
     if (!index) return {};
     View<E, 1, S> all = shards_[*index];

@@ -17,6 +17,7 @@ constexpr ConfigReader::Bounds kLength{1, std::int64_t{1} << 40};
 constexpr ConfigReader::Bounds kTokenId{0, std::numeric_limits<std::int32_t>::max()};
 constexpr ConfigReader::RealBounds kTheta{1, 1e15};
 constexpr ConfigReader::RealBounds kFactor{1, 1e6};
+constexpr std::int64_t kQwen3HeadDim = 128;
 
 void read_yarn(const ConfigReader& keys, RopeScaling& scaling) {
   scaling.beta_fast = keys.real_or("beta_fast", 32, {1e-3, 1e6});
@@ -124,7 +125,6 @@ void read_dense_keys(const ConfigReader& reader, ModelConfig& config) {
 }
 
 void read_head_dim(const ConfigReader& reader, HeadDim fallback, ModelConfig& config) {
-  constexpr std::int64_t kQwen3HeadDim = 128;
   if (fallback == HeadDim::of_qwen3 || reader.has("head_dim")) {
     config.head_dim = reader.integer_or("head_dim", kQwen3HeadDim, kHeads);
     return;

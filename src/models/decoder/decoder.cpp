@@ -43,16 +43,16 @@ Decoder<P>::Decoder(const ModelConfig& config, const Parts& parts, const Options
   const Mesh& mesh = parts.exchange.mesh();
   expect_buildable(mesh);
   const RopeFrequencies frequencies = rope_frequencies(config);
-  const View<float, 2, S> cosine = tables_.template make<float>(options.longest, config.head_dim / 2);
-  const View<float, 2, S> sine = tables_.template make<float>(options.longest, config.head_dim / 2);
-  kernels::fill_rope_table(kernels::RopeTable<S>{.inverse_frequencies = frequencies.inverse,
-                                                 .factor = frequencies.factor,
-                                                 .cosine = cosine,
-                                                 .sine = sine},
+  const View<float, 2, kSpace> cosine = tables_.template make<float>(options.longest, config.head_dim / 2);
+  const View<float, 2, kSpace> sine = tables_.template make<float>(options.longest, config.head_dim / 2);
+  kernels::fill_rope_table(kernels::RopeTable<kSpace>{.inverse_frequencies = frequencies.inverse,
+                                                      .factor = frequencies.factor,
+                                                      .cosine = cosine,
+                                                      .sine = sine},
                            context_.queue);
   rope_ = {cosine, sine};
 
-  const Bindings<const T, S> bindings(parts.weights);
+  const Bindings<const T, kSpace> bindings(parts.weights);
   const std::int64_t vocab_begin =
       balanced_part(config.vocab, mesh.degree(Axis::tensor), mesh.index(Axis::tensor)).begin;
   embedding_ = {"embedding", bindings.matrix("embedding"), vocab_begin};
@@ -62,10 +62,10 @@ Decoder<P>::Decoder(const ModelConfig& config, const Parts& parts, const Options
 }
 
 template <Platform P>
-DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index, const Shards<T, S>& weights,
+DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index, const Shards<T, kSpace>& weights,
                                        const Options& options) const {
   const std::string name = fmt::format("layers.{}.", index);
-  const Bindings<const T, S> bindings(weights);
+  const Bindings<const T, kSpace> bindings(weights);
   const float epsilon = float(config_.rms_epsilon);
   const std::int64_t tensor = context_.degree(Axis::tensor);
   DecoderLayer<P> layer{.attention_norm = {bindings.vector(name + "attention_norm"), epsilon},
@@ -96,29 +96,30 @@ std::int64_t Decoder<P>::tokens_here(std::int64_t tokens) const {
 }
 
 template <Platform P>
-auto Decoder<P>::next_residual(const Stream& stream, Keep keep) -> View<T, 2, S> {
+auto Decoder<P>::next_residual(const Stream& stream, Keep keep) -> View<T, 2, kSpace> {
   if (keep == Keep::nothing) return stream.residual;
   return context_.activations.template make<T>(stream.residual.shape);
 }
 
 template <Platform P>
-void Decoder<P>::forward_layer(const DecoderLayer<P>& layer, const TokenBatch<S>& batch, Keep keep,
+void Decoder<P>::forward_layer(const DecoderLayer<P>& layer, const TokenBatch<kSpace>& batch, Keep keep,
                                Stream& stream, typename DecoderLayer<P>::Saved& saved) {
   const bool is_first = &layer == layers_.data();
-  const View<T, 2, S> before = is_first ? stream.residual : next_residual(stream, keep);
-  const View<const T, 2, S> delta = is_first ? View<const T, 2, S>{} : View<const T, 2, S>(stream.delta);
+  const View<T, 2, kSpace> before = is_first ? stream.residual : next_residual(stream, keep);
+  const View<const T, 2, kSpace> delta =
+      is_first ? View<const T, 2, kSpace>{} : View<const T, 2, kSpace>(stream.delta);
   layer.attention_norm.forward({stream.residual, delta, before}, saved.attention_norm, context_);
   stream.residual = before;
   layer.attention.forward(saved.attention_norm.normed, batch.places, stream.delta, saved.attention, context_);
 
-  const View<T, 2, S> between = next_residual(stream, keep);
+  const View<T, 2, kSpace> between = next_residual(stream, keep);
   layer.mlp_norm.forward({stream.residual, stream.delta, between}, saved.mlp_norm, context_);
   stream.residual = between;
   forward_mlp(layer, batch.real_tokens, stream.delta, saved);
 }
 
 template <Platform P>
-void Decoder<P>::forward_mlp(const DecoderLayer<P>& layer, std::int64_t real_tokens, View<T, 2, S> delta,
+void Decoder<P>::forward_mlp(const DecoderLayer<P>& layer, std::int64_t real_tokens, View<T, 2, kSpace> delta,
                              typename DecoderLayer<P>::Saved& saved) {
   if (const auto* moe = std::get_if<layers::Moe<P>>(&layer.mlp)) {
     auto& kept = saved.mlp.template emplace<typename layers::Moe<P>::Saved>();
@@ -130,7 +131,8 @@ void Decoder<P>::forward_mlp(const DecoderLayer<P>& layer, std::int64_t real_tok
 }
 
 template <Platform P>
-auto Decoder<P>::forward(const TokenBatch<S>& batch, Keep keep, Saved& saved) -> View<const T, 2, S> {
+auto Decoder<P>::forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& saved)
+    -> View<const T, 2, kSpace> {
   if (batch.longest > longest_) {
     throw std::length_error(
         fmt::format("a sample of {} tokens for a model prepared for {}", batch.longest, longest_));
@@ -142,7 +144,7 @@ auto Decoder<P>::forward(const TokenBatch<S>& batch, Keep keep, Saved& saved) ->
   embedding_.forward(batch.ids, stream.residual, context_);
   saved.layers_.resize(layers_.size());
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    std::optional<ArenaScope<S>> layer_scope;
+    std::optional<ArenaScope<kSpace>> layer_scope;
     if (keep == Keep::nothing) layer_scope.emplace(context_.activations);
     forward_layer(layers_[i], batch, keep, stream, saved.layers_[i]);
   }
@@ -151,59 +153,56 @@ auto Decoder<P>::forward(const TokenBatch<S>& batch, Keep keep, Saved& saved) ->
 }
 
 template <Platform P>
-void Decoder<P>::log_probabilities(View<const T, 2, S> hidden, const TokenBatch<S>& batch,
-                                   View<float, 1, S> log_probabilities) {
+void Decoder<P>::log_probabilities(View<const T, 2, kSpace> hidden, const TokenBatch<kSpace>& batch,
+                                   View<float, 1, kSpace> log_probabilities) {
   lm_head_.log_probabilities(hidden, batch.targets, log_probabilities, context_);
 }
 
 template <Platform P>
-void Decoder<P>::loss(View<const T, 2, S> hidden, const TokenBatch<S>& batch, const Loss& loss,
-                      const Shards<float, S>& gradients) {
+void Decoder<P>::loss(View<const T, 2, kSpace> hidden, const TokenBatch<kSpace>& batch, const Loss& loss,
+                      const Shards<float, kSpace>& gradients) {
   lm_head_.loss(hidden, batch.targets,
                 {.weights = loss.weights,
                  .log_probabilities = loss.log_probabilities,
                  .dhidden = loss.dhidden,
-                 .dweight = Bindings<float, S>(gradients).lm_head()},
+                 .dweight = Bindings<float, kSpace>(gradients).lm_head()},
                 context_);
 }
 
-/// gradient.residual: of the stream after the layer, then before it. gradient.delta: room.
 template <Platform P>
-void Decoder<P>::backward_layer(const DecoderLayer<P>& layer, const TokenBatch<S>& batch, Stream& gradient,
-                                layers::AuxCoefficients coefficients,
-                                const typename DecoderLayer<P>::Saved& saved,
-                                const Shards<float, S>& gradients) {
-  const Bindings<float, S> of(gradients);
-  const View<T, 2, S> dstream = gradient.residual, dnormed = gradient.delta;
+void Decoder<P>::backward_layer(const DecoderLayer<P>& layer, const BackwardPass& pass,
+                                const typename DecoderLayer<P>::Saved& saved) {
+  const Bindings<float, kSpace> of(pass.gradients);
+  const layers::BlockGradient<P> block{.ddelta = pass.dstream, .dnormed = pass.dnormed};
+  const typename layers::ResidualNorm<P>::Gradient norm{
+      .dnormed = pass.dnormed, .beside = pass.dstream, .dstream = pass.dstream};
   if (const auto* moe = std::get_if<layers::Moe<P>>(&layer.mlp)) {
-    moe->backward({dstream, coefficients}, dnormed, std::get<typename layers::Moe<P>::Saved>(saved.mlp),
+    moe->backward(block, pass.coefficients, std::get<typename layers::Moe<P>::Saved>(saved.mlp),
                   of.moe(layer.name), context_);
   } else {
     std::get<layers::DenseMlp<P>>(layer.mlp).backward(
-        dstream, dnormed, std::get<typename layers::DenseMlp<P>::Saved>(saved.mlp), of.dense_mlp(layer.name),
-        context_);
+        block, std::get<typename layers::DenseMlp<P>::Saved>(saved.mlp), of.dense_mlp(layer.name), context_);
   }
-  layer.mlp_norm.backward({dnormed, dstream, dstream}, saved.mlp_norm, of.vector(layer.name + "mlp_norm"),
-                          context_);
-  layer.attention.backward(dstream, batch.places, dnormed, saved.attention, of.attention(layer.name),
-                           context_);
-  layer.attention_norm.backward({dnormed, dstream, dstream}, saved.attention_norm,
-                                of.vector(layer.name + "attention_norm"), context_);
+  layer.mlp_norm.backward(norm, saved.mlp_norm, of.vector(layer.name + "mlp_norm"), context_);
+  layer.attention.backward(block, pass.batch.places, saved.attention, of.attention(layer.name), context_);
+  layer.attention_norm.backward(norm, saved.attention_norm, of.vector(layer.name + "attention_norm"),
+                                context_);
 }
 
 template <Platform P>
-void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<S>& batch, const Saved& saved,
-                          const Shards<float, S>& gradients) {
+void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>& batch, const Saved& saved,
+                          const Shards<float, kSpace>& gradients) {
   const ArenaScope scope(context_.workspace);
-  const Bindings<float, S> of(gradients);
-  Stream gradient{.residual = output.dhidden,
-                  .delta = context_.workspace.template make<T>(output.dhidden.shape)};
-  norm_.backward({.dnormed = output.dhidden, .beside = {}, .dstream = output.dhidden}, saved.norm_,
+  const Bindings<float, kSpace> of(gradients);
+  const BackwardPass pass{.batch = batch,
+                          .coefficients = output.coefficients,
+                          .gradients = gradients,
+                          .dstream = output.dhidden,
+                          .dnormed = context_.workspace.template make<T>(output.dhidden.shape)};
+  norm_.backward({.dnormed = output.dhidden, .beside = {}, .dstream = pass.dstream}, saved.norm_,
                  of.vector("norm"), context_);
-  for (std::size_t i = layers_.size(); i-- > 0;) {
-    backward_layer(layers_[i], batch, gradient, output.coefficients, saved.layers_[i], gradients);
-  }
-  embedding_.backward(batch.ids, gradient.residual, of.matrix("embedding"), context_);
+  for (std::size_t i = layers_.size(); i-- > 0;) backward_layer(layers_[i], pass, saved.layers_[i]);
+  embedding_.backward(batch.ids, pass.dstream, of.matrix("embedding"), context_);
 }
 
 template <Platform P>
@@ -222,7 +221,7 @@ RouterTotals Decoder<P>::router_totals(const Saved& saved) const {
 
 template <Platform P>
 layers::KvCache<P> Decoder<P>::make_cache(std::int64_t sequences, std::int64_t capacity,
-                                          Arena<S>& arena) const {
+                                          Arena<kSpace>& arena) const {
   if (capacity > longest_) {
     throw std::length_error(
         fmt::format("a cache of {} tokens for a model prepared for {}", capacity, longest_));
@@ -236,7 +235,7 @@ layers::KvCache<P> Decoder<P>::make_cache(std::int64_t sequences, std::int64_t c
 
 template <Platform P>
 void Decoder<P>::decode(std::span<const std::vector<std::int32_t>> new_tokens, layers::KvCache<P>& cache,
-                        View<float, 2, S> logits) {
+                        View<float, 2, kSpace> logits) {
   const ArenaScope workspace_scope(context_.workspace), activations_scope(context_.activations);
   std::vector<std::int32_t> ids, last_rows;
   std::vector<std::int64_t> counts;
@@ -248,18 +247,18 @@ void Decoder<P>::decode(std::span<const std::vector<std::int32_t>> new_tokens, l
   const std::int64_t tensor = context_.degree(Axis::tensor), real_tokens = std::int64_t(ids.size());
   ids.resize(std::size_t(std::max(round_up(real_tokens, tensor), tensor)), 0);
   const layers::DecodeStep step = cache.grow(counts, std::int64_t(ids.size()));
-  Arena<S>& lists = context_.workspace;
-  const layers::CachedPlaces<S> places{.positions = placed(step.positions, lists),
-                                       .cache_rows = placed(step.cache_rows, lists),
-                                       .segments = {.query_starts = placed(step.query_starts, lists),
-                                                    .key_starts = placed(step.key_starts, lists),
-                                                    .key_counts = placed(step.key_counts, lists)}};
+  Arena<kSpace>& lists = context_.workspace;
+  const layers::CachedPlaces<kSpace> places{.positions = placed(step.positions, lists),
+                                            .cache_rows = placed(step.cache_rows, lists),
+                                            .segments = {.query_starts = placed(step.query_starts, lists),
+                                                         .key_starts = placed(step.key_starts, lists),
+                                                         .key_counts = placed(step.key_counts, lists)}};
 
   const std::int64_t tokens = tokens_here(std::int64_t(ids.size()));
-  const View<T, 2, S> residual = context_.activations.template make<T>(tokens, config_.hidden);
-  const View<T, 2, S> delta = context_.workspace.template make<T>(tokens, config_.hidden);
+  const View<T, 2, kSpace> residual = context_.activations.template make<T>(tokens, config_.hidden);
+  const View<T, 2, kSpace> delta = context_.workspace.template make<T>(tokens, config_.hidden);
   embedding_.forward(placed(ids, lists), residual, context_);
-  View<const T, 2, S> added;  // what the next norm adds to the stream
+  View<const T, 2, kSpace> added;  // what the next norm adds to the stream
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const ArenaScope scope(context_.activations);
     const DecoderLayer<P>& layer = layers_[i];
