@@ -154,7 +154,7 @@ std::string some_of(const std::vector<std::string>& names) {
   for (std::size_t i = 0; i < std::min(names.size(), kShownNames); ++i) {
     text += fmt::format("{}'{}'", i == 0 ? "" : ", ", names[i]);
   }
-  if (names.size() > kShownNames) text += fmt::format(" and {} more", names.size() - kShownNamesNames);
+  if (names.size() > kShownNames) text += fmt::format(" and {} more", names.size() - kShownNames);
   return text;
 }
 
