@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "cluster/mpi.h"
 
@@ -19,12 +21,13 @@ void prepare_library() {
   H5PLset_loading_state(0);                     // a file must not make us load code
 }
 
-/// Metadata with checksums, which HDF5 1.10 and later read; large tensors begin at multiples of 1 MiB.
+/// The first format whose metadata has checksums (1.8), so that all tools read it; large tensors begin at
+/// multiples of 1 MiB.
 Handle file_access() {
   constexpr hsize_t kMebibyte = hsize_t{1} << 20;
   prepare_library();
   Handle access(checked(H5Pcreate(H5P_FILE_ACCESS), "file access"), H5Pclose);
-  checked(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), "library version bounds");
+  checked(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18), "library version bounds");
   checked(H5Pset_alignment(access.get(), 8 * kMebibyte, kMebibyte), "alignment");
   checked(H5Pset_meta_block_size(access.get(), kMebibyte), "metadata block size");
   checked(H5Pset_sieve_buf_size(access.get(), 4 * kMebibyte), "sieve buffer size");
@@ -84,6 +87,17 @@ void select(hid_t space, const models::Slab& slab) {
           "selection of a slab");
 }
 
+/// Lets what HDF5 still wants to write to a file go nowhere. Where it cannot write, it cannot close the file,
+/// and a file that it could not close it touches again, freed, when the program ends (HDF5 1.10).
+void write_to_memory(hid_t file) {
+  void* descriptor = nullptr;
+  if (H5Fget_vfd_handle(file, H5P_DEFAULT, &descriptor) < 0) return;
+  const int memory = ::memfd_create("checkpoint", MFD_CLOEXEC);
+  if (memory < 0) return;
+  ::dup2(memory, *static_cast<int*>(descriptor));
+  ::close(memory);
+}
+
 }  // namespace
 
 hid_t checked(hid_t status, const std::string& what) {
@@ -98,18 +112,28 @@ void Handle::close(const std::string& what) {
   if (id >= 0) checked(close_(id), what);
 }
 
-Handle open_file(const std::filesystem::path& path, Open open) {
+Handle open_to_read(const std::filesystem::path& path) {
   const Handle access = file_access();
-  hid_t file = H5I_INVALID_HID;
-  switch (open) {
-    case Open::create: file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()); break;
-    case Open::write: file = H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()); break;
-    case Open::read: file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()); break;
-  }
-  return {checked(file, open == Open::create ? "cannot be created" : "cannot be opened"), H5Fclose};
+  return {checked(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), "cannot be opened"), H5Fclose};
 }
 
-Handle open_file(const std::filesystem::path& path, MPI_Comm communicator) {
+void change_file(const std::filesystem::path& path, Change change, const std::function<void(hid_t)>& work) {
+  const Handle access = file_access();
+  const hid_t id = change == Change::create
+                       ? H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get())
+                       : H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get());
+  Handle file(checked(id, change == Change::create ? "cannot be created" : "cannot be opened"), H5Fclose);
+  try {
+    work(file.get());
+    checked(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "cannot be flushed");
+  } catch (...) {
+    write_to_memory(file.get());
+    throw;
+  }
+  file.close("cannot be closed");
+}
+
+Handle open_together(const std::filesystem::path& path, MPI_Comm communicator) {
   const Handle access = file_access();
   checked(H5Pset_fapl_mpio(access.get(), communicator, MPI_INFO_NULL), "MPI-IO");
   return {checked(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), "cannot be opened by all ranks"),
@@ -205,9 +229,12 @@ void read_slab(const Dataset& dataset, const models::Slab& slab, void* elements)
           "cannot be read");
 }
 
-Handle collective_transfer() {
+Handle collective_transfer(Collective how) {
   Handle transfer(checked(H5Pcreate(H5P_DATASET_XFER), "transfer"), H5Pclose);
   checked(H5Pset_dxpl_mpio(transfer.get(), H5FD_MPIO_COLLECTIVE), "collective transfer");
+  const H5FD_mpio_collective_opt_t option =
+      how == Collective::each_its_own ? H5FD_MPIO_INDIVIDUAL_IO : H5FD_MPIO_COLLECTIVE_IO;
+  checked(H5Pset_dxpl_mpio_collective_opt(transfer.get(), option), "collective transfer");
   return transfer;
 }
 

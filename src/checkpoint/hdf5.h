@@ -1,7 +1,9 @@
 #pragma once
 #include <hdf5.h>
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -45,11 +47,14 @@ class Handle {
   Close close_ = nullptr;
 };
 
-enum class Open { create, write, read };
-/// Opens by one process through POSIX calls, without locks. No plugin is ever loaded.
-[[nodiscard]] Handle open_file(const std::filesystem::path& path, Open open);
+/// Opens for reading, by this process alone, without locks. No plugin is ever loaded.
+[[nodiscard]] Handle open_to_read(const std::filesystem::path& path);
+enum class Change { create, add };
+/// Runs `work` on a file opened for writing by this process alone; the file is flushed and closed when it
+/// returns. Throws what `work` throws.
+void change_file(const std::filesystem::path& path, Change change, const std::function<void(hid_t)>& work);
 /// Opens an existing file for writing by all ranks of `communicator` through MPI-IO. Collective.
-[[nodiscard]] Handle open_file(const std::filesystem::path& path, MPI_Comm communicator);
+[[nodiscard]] Handle open_together(const std::filesystem::path& path, MPI_Comm communicator);
 
 /// The HDF5 type of elements in files and in our buffers: the same, so that nothing is converted.
 [[nodiscard]] Handle type_of(Dtype dtype);
@@ -75,8 +80,11 @@ Dataset create_dataset(hid_t file, const std::string& path, Handle type, std::ve
 void write_slab(const Dataset& dataset, const models::Slab* slab, const void* elements, hid_t transfer);
 void read_slab(const Dataset& dataset, const models::Slab& slab, void* elements);
 
-/// Property list for collective transfers.
-[[nodiscard]] Handle collective_transfer();
+/// How the bytes of a collective call reach the file: each rank writes its own, best for long runs; or some
+/// ranks write what they gather from all, best for many short runs that interleave.
+enum class Collective : std::uint8_t { each_its_own, gathered };
+/// Property list for such transfers.
+[[nodiscard]] Handle collective_transfer(Collective how);
 
 void write_attribute(hid_t file, const std::string& name, std::int64_t value);
 void write_attribute(hid_t file, const std::string& name, const std::string& text);

@@ -136,6 +136,8 @@ void check_output(const std::filesystem::path& folder, std::int64_t bytes, clust
                     "file system that all nodes share",
                     folder.string(), cluster.rank(), cluster.node().host, cluster.nodes().front().host));
   });
+  probe.reset();
+  cluster.barrier("output probe");  // gone for whoever looks next
 }
 
 void reserve_space(const std::filesystem::path& file, std::int64_t bytes) {
@@ -146,6 +148,18 @@ void reserve_space(const std::filesystem::path& file, std::int64_t bytes) {
   const int error = status == 0 ? 0 : errno;
   ::close(descriptor);
   if (means_full(error)) throw no_room(file.parent_path(), bytes, error);
+}
+
+void give_space_back(const std::filesystem::path& file) {
+  std::error_code ignored;
+  const auto size = std::int64_t(std::filesystem::file_size(file, ignored));
+  const int descriptor = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
+  if (descriptor < 0 || size <= 0) return;
+  if (::fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
+    std::filesystem::resize_file(file, 0, ignored);
+    std::filesystem::resize_file(file, std::uintmax_t(size), ignored);
+  }
+  ::close(descriptor);
 }
 
 }  // namespace moebius::checkpoint

@@ -31,5 +31,7 @@ void check_output(const std::filesystem::path& folder, std::int64_t bytes, clust
 /// Sets space aside for a file that is there, so that a full disk shows before anything is written; the
 /// file's size stays. Throws ClusterError. File systems that cannot do this are left alone.
 void reserve_space(const std::filesystem::path& file, std::int64_t bytes);
+/// Empties a file without changing its size, as far as the file system can; says nothing where it cannot.
+void give_space_back(const std::filesystem::path& file);
 
 }  // namespace moebius::checkpoint

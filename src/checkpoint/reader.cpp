@@ -58,7 +58,7 @@ class Reader::Impl {
     if (!std::filesystem::is_regular_file(path_))
       throw InputError(path_.string() + ": there is no such file; a checkpoint is expected here");
     telling([&] {
-      file_ = open_file(path_, Open::read);
+      file_ = open_to_read(path_);
       expect_format();
       table_ = load_checksums(file_.get());
       load_tensors();

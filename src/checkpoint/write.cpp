@@ -24,6 +24,7 @@ using cluster::Cluster;
 using std::filesystem::path;
 
 constexpr std::int64_t kLongestCall = std::int64_t{1} << 30;  // bytes a rank and call
+constexpr std::int64_t kShortRun = std::int64_t{1} << 16;     // bytes
 
 /// HDF5's complaints while writing are the file system's fault, not that of a file we were given.
 template <class Work>
@@ -44,41 +45,51 @@ std::int64_t longest_piece(const WriteRequest& request, Dtype dtype) {
   return std::max<std::int64_t>(1, bytes / size_of(dtype));
 }
 
-/// The file with a dataset for each tensor: space set aside, nothing in it. Rank 0 alone.
+/// The file with a dataset for each tensor: space set aside, nothing in it. Rank 0 alone. What the file
+/// system refuses it should refuse here, where one rank hears it, and not later in the middle of a
+/// collective.
 void create_skeleton(const path& file, const WriteRequest& request) {
-  writing(file, [&] {
-    Handle handle = open_file(file, Open::create);
-    for (const TensorGroup& group : request.groups) {
-      for (std::size_t i = 0; i < request.table.size(); ++i)
-        create_dataset(handle.get(), tensor_path(group, request.table[i]), type_of(group.dtypes[i]),
-                       request.table[i].shape);
-    }
-    handle.close("cannot be closed");
-  });
   std::vector<std::vector<Dtype>> dtypes;
   for (const TensorGroup& group : request.groups) dtypes.push_back(group.dtypes);
-  reserve_space(file, file_bytes(request.contents, request.table, dtypes));
+  const std::int64_t bytes = file_bytes(request.contents, request.table, dtypes);
+  File(file, File::Mode::create).resize(bytes);  // limits on the size of a file
+  writing(file, [&] { change_file(file, Change::create, [](hid_t) {}); });
+  reserve_space(file, bytes);
+  writing(file, [&] {
+    change_file(file, Change::add, [&](hid_t handle) {
+      for (const TensorGroup& group : request.groups) {
+        for (std::size_t i = 0; i < request.table.size(); ++i)
+          create_dataset(handle, tensor_path(group, request.table[i]), type_of(group.dtypes[i]),
+                         request.table[i].shape);
+      }
+    });
+  });
 }
 
+/// How all ranks write one tensor.
+struct TensorPlan {
+  std::int64_t calls = 0;      // of the rank with the most pieces: all make as many
+  std::int64_t scattered = 0;  // 1: on some rank, pieces consist of many short runs
+};
+
 /// The collective part: every rank writes its slabs, tensor after tensor. A rank that fails goes on making
-/// the calls, with nothing to write, until all know; so nobody waits for it.
+/// the calls, with nothing to write, until all know; so nobody waits for it. (Open MPI 4 does not do the
+/// same inside of a gathered write when the disk refuses: there the watchdog ends the job. Space was set
+/// aside before.)
 class SlabWriter {
  public:
   SlabWriter(const path& file, const WriteRequest& request, Cluster& cluster)
-      : file_(file), request_(request), cluster_(cluster), transfer_(collective_transfer()) {}
+      : file_(file), request_(request), cluster_(cluster) {}
 
   /// What this rank wrote. Throws AgreedError where a rank failed.
   std::vector<SlabRecord> run() {
-    count_calls();
+    plan();
     {
       const cluster::Watch watch(cluster_.watchdog(), models::Axis::world, "open", "checkpoint");
-      attempt([&] { handle_ = open_file(file_, cluster_.world().get()); });
+      attempt([&] { handle_ = open_together(file_, cluster_.world().get()); });
     }
-    for (tensor_ = 0; tensor_ < calls_.size() && !any_rank_failed(); ++tensor_) write_tensor();
-    attempt([&] {
-      checked(H5Fflush(handle_.get(), H5F_SCOPE_GLOBAL), "cannot be flushed");
-      handle_.close("cannot be closed");
-    });
+    for (tensor_ = 0; tensor_ < plans_.size() && !any_rank_failed(); ++tensor_) write_tensor();
+    close();
     cluster_.together("write the checkpoint", [&] {
       if (failure_) std::rethrow_exception(failure_);
     });
@@ -89,21 +100,30 @@ class SlabWriter {
   [[nodiscard]] const TensorGroup& group() const { return request_.groups[tensor_ / request_.table.size()]; }
   [[nodiscard]] std::size_t parameter() const { return tensor_ % request_.table.size(); }
   [[nodiscard]] Dtype dtype() const { return group().dtypes[parameter()]; }
+  [[nodiscard]] std::int64_t bytes_of(const Slab& piece) const { return piece.size() * size_of(dtype()); }
   [[nodiscard]] std::vector<Slab> pieces() const {
     return pieces_of(request_.slabs[parameter()], longest_piece(request_, dtype()));
   }
 
-  /// Every rank calls as often as the one with the most pieces; and the buffer holds this rank's largest.
-  void count_calls() {
-    calls_.resize(request_.groups.size() * request_.table.size());
+  /// Agrees on the plans of all tensors at once, and makes the buffer for this rank's largest piece.
+  void plan() {
+    plans_.resize(request_.groups.size() * request_.table.size());
     std::int64_t buffer_bytes = 0;
-    for (tensor_ = 0; tensor_ < calls_.size(); ++tensor_) {
+    for (tensor_ = 0; tensor_ < plans_.size(); ++tensor_) {
       const std::vector<Slab> mine = pieces();
-      calls_[tensor_] = std::int64_t(mine.size());
-      for (const Slab& piece : mine) buffer_bytes = std::max(buffer_bytes, piece.size() * size_of(dtype()));
+      plans_[tensor_].calls = std::int64_t(mine.size());
+      for (const Slab& piece : mine) buffer_bytes = std::max(buffer_bytes, bytes_of(piece));
+      if (!mine.empty()) plans_[tensor_].scattered = is_scattered(mine.front());
     }
     buffer_ = std::make_unique_for_overwrite<std::byte[]>(std::size_t(buffer_bytes));
-    cluster_.all_reduce("checkpoint calls", std::span<std::int64_t>(calls_), cluster::Reduction::max);
+    static_assert(sizeof(TensorPlan) == 2 * sizeof(std::int64_t));
+    cluster_.all_reduce("checkpoint plan", std::span<std::int64_t>(&plans_.front().calls, 2 * plans_.size()),
+                        cluster::Reduction::max);
+  }
+
+  [[nodiscard]] bool is_scattered(const Slab& piece) const {
+    const auto runs = std::int64_t(models::runs_of(request_.table[parameter()], piece).size());
+    return runs > 1 && bytes_of(piece) / runs < kShortRun;
   }
 
   void write_tensor() {
@@ -111,20 +131,34 @@ class SlabWriter {
     Dataset dataset;
     attempt([&] { dataset = open_dataset(handle_.get(), name); });
     if (any_rank_failed()) return;
+    const TensorPlan& plan = plans_[tensor_];
+    const Handle transfer =
+        collective_transfer(plan.scattered != 0 ? Collective::gathered : Collective::each_its_own);
     const std::vector<Slab> mine = pieces();
-    for (std::int64_t call = 0; call < calls_[tensor_]; ++call) {
-      const Slab* piece = call < std::int64_t(mine.size()) && !failure_ ? &mine[std::size_t(call)] : nullptr;
-      attempt([&] {
-        if (piece != nullptr) fill(*piece);
-      });
+    for (std::int64_t call = 0; call < plan.calls; ++call) {
+      const Slab* piece = call < std::int64_t(mine.size()) ? &mine[std::size_t(call)] : nullptr;
+      if (piece != nullptr && !failure_) attempt([&] { fill(*piece); });
       if (failure_) piece = nullptr;
       const cluster::Watch watch(cluster_.watchdog(), models::Axis::world, "write", name);
-      attempt([&] { write_slab(dataset, piece, buffer_.get(), transfer_.get()); });
+      attempt([&] { write_slab(dataset, piece, buffer_.get(), transfer.get()); });
     }
   }
 
+  void close() {
+    const bool failed = any_rank_failed();
+    if (failed) {
+      // HDF5 writes a little when it closes; where it cannot, it leaves the other ranks waiting.
+      if (cluster_.rank() == 0) give_space_back(file_);
+      cluster_.barrier("give space back");
+    }
+    attempt([&] {
+      if (!failed) checked(H5Fflush(handle_.get(), H5F_SCOPE_GLOBAL), "cannot be flushed");
+      handle_.close("cannot be closed");
+    });
+  }
+
   void fill(const Slab& piece) {
-    const std::span<std::byte> elements(buffer_.get(), std::size_t(piece.size() * size_of(dtype())));
+    const std::span<std::byte> elements(buffer_.get(), std::size_t(bytes_of(piece)));
     group().source(parameter(), piece, elements);
     records_.push_back(
         {std::int64_t(tensor_), piece, checksum_of(elements.data(), std::int64_t(elements.size()))});
@@ -148,9 +182,9 @@ class SlabWriter {
   const path& file_;
   const WriteRequest& request_;
   Cluster& cluster_;
-  Handle transfer_, handle_;
+  Handle handle_;
   std::unique_ptr<std::byte[]> buffer_;
-  std::vector<std::int64_t> calls_;  // of each tensor, the groups one after the other
+  std::vector<TensorPlan> plans_;  // of each tensor, the groups one after the other
   std::size_t tensor_ = 0;
   std::vector<SlabRecord> records_;
   std::exception_ptr failure_;
@@ -186,28 +220,29 @@ ChecksumTable table_of(const WriteRequest& request, const std::vector<std::strin
   return table;
 }
 
-/// Everything that is not a tensor, the checksums last. Rank 0 alone.
-void finish(const path& file, const WriteRequest& request, ChecksumTable table) {
+/// Everything that is not a tensor, the checksums last.
+void add_contents(hid_t handle, const Contents& contents, ChecksumTable table) {
+  const auto add = [&](const std::string& name, std::string_view bytes, BytesKind kind) {
+    SlabRecord record = write_bytes(handle, name, bytes, kind);
+    record.tensor = std::int64_t(table.tensors.size());
+    table.tensors.push_back(name);
+    if (!bytes.empty()) table.slabs.push_back(std::move(record));
+  };
+  write_attribute(handle, kFormat, kFormatName);
+  write_attribute(handle, kFormatVersion, kThisVersion);
+  write_attribute(handle, kIteration, contents.iteration);
+  write_attribute(handle, kSamples, contents.samples);
+  write_attribute(handle, kSeed, contents.seed);
+  write_attribute(handle, kSequence, contents.sequence);
+  if (!contents.job.empty()) add(kJob, contents.job, BytesKind::text);
+  for (const auto& [name, bytes] : contents.model_files) add(kModelFolder + name, bytes, BytesKind::raw);
+  store(handle, table);
+}
+
+/// Rank 0 alone.
+void finish(const path& file, const WriteRequest& request, const ChecksumTable& table) {
   writing(file, [&] {
-    Handle handle = open_file(file, Open::write);
-    const auto add = [&](const std::string& name, std::string_view bytes, BytesKind kind) {
-      SlabRecord record = write_bytes(handle.get(), name, bytes, kind);
-      record.tensor = std::int64_t(table.tensors.size());
-      table.tensors.push_back(name);
-      if (!bytes.empty()) table.slabs.push_back(std::move(record));
-    };
-    write_attribute(handle.get(), kFormat, kFormatName);
-    write_attribute(handle.get(), kFormatVersion, kThisVersion);
-    write_attribute(handle.get(), kIteration, request.contents.iteration);
-    write_attribute(handle.get(), kSamples, request.contents.samples);
-    write_attribute(handle.get(), kSeed, request.contents.seed);
-    write_attribute(handle.get(), kSequence, request.contents.sequence);
-    if (!request.contents.job.empty()) add(kJob, request.contents.job, BytesKind::text);
-    for (const auto& [name, bytes] : request.contents.model_files)
-      add(kModelFolder + name, bytes, BytesKind::raw);
-    store(handle.get(), table);
-    checked(H5Fflush(handle.get(), H5F_SCOPE_GLOBAL), "cannot be flushed");
-    handle.close("cannot be closed");
+    change_file(file, Change::add, [&](hid_t handle) { add_contents(handle, request.contents, table); });
   });
   File(file, File::Mode::write_existing).sync();
 }
@@ -276,6 +311,7 @@ void write_checkpoint(const path& file, const WriteRequest& request, Cluster& cl
   } catch (const cluster::AgreedError&) {
     std::error_code ignored;
     if (leads) std::filesystem::remove(partial, ignored);
+    cluster.barrier("remove the partial checkpoint");  // gone for whoever looks next
     throw;
   }
 }
