@@ -1,27 +1,35 @@
 #pragma once
 /// data: rows of text -> batches of tokens.
 ///
-/// In the order a row passes them:
+/// In the order a row passes them, with the chapters that each consists of below it:
 ///
-///   rows/source.h         a file -> raw rows: where each begins and ends
-///   rows/row.h            raw row -> Row: messages and tools, or tokens, whatever form it was written in
-///   rows/dropped.h        why a row is left out, and how many were
-///   template/template.h   how a model wants conversations written
-///   encode/settings.h     the job's [data] section with every name looked up
-///   encode/encoder.h      Row -> Sample: token ids, labels, weights
-///   tokenizer/tokenizer.h text <-> token ids
-///   store/sample_store.h  samples on disk, written by all ranks, mapped by all ranks
-///   batch/sampling.h      which rows of which file, in which order: #N, validation, shuffle
-///   batch/packing.h       samples -> packs of whole samples
-///   batch/batches.h       the packs of an iteration, by rank
+///   rows/source.h           a file -> raw rows: where each begins and ends   (csv.h)
+///   rows/row.h              raw row -> Row: messages and tools, or tokens, whatever form it was written in
+///     columns.h response_form.h messages_form.h provider_forms.h preference.h token_row.h   the forms
+///     message_text.h tools.h   contents, flags, tool schemas and calls
+///     json.h json_dump.h python_literal.h python_text.h   values as Python reads and writes them
+///   rows/dropped.h          why a row is left out, and how many were
+///   template/template.h     how a model wants conversations written
+///     turns.h thinking.h contexts.h loss_scale.h hermes.h   messages -> weighed pieces of text
+///   encode/settings.h       the job's [data] section with every name looked up
+///   encode/encoder.h        Row -> Sample: token ids, labels, weights
+///   tokenizer/tokenizer.h   text <-> token ids
+///   store/encode_share.h    a rank's share of a file's rows, encoded by all its threads
+///   store/sample_store.h    samples on disk, written by all ranks, mapped by all ranks
+///   batch/sampling.h        which rows of which file, in which order: #N, validation, shuffle
+///   batch/synthetic.h       rows of random tokens
+///   batch/packing.h         samples -> packs of whole samples
+///   batch/batches.h         the packs of an iteration, by rank
 #include "data/batch/batches.h"
 #include "data/batch/packing.h"
 #include "data/batch/sampling.h"
+#include "data/batch/synthetic.h"
 #include "data/encode/encoder.h"
 #include "data/encode/settings.h"
 #include "data/rows/dropped.h"
 #include "data/rows/row.h"
 #include "data/rows/source.h"
+#include "data/store/encode_share.h"
 #include "data/store/sample_store.h"
 #include "data/template/template.h"
 #include "data/tokenizer/config.h"
