@@ -12,6 +12,12 @@ void fill(View<T, 1, Space::host> y, T value, Queue<Space::host> = {});
 template <class T>
 void fill(View<T, 1, Space::device> y, T value, Queue<Space::device>);
 
+/// y = x
+template <class T>
+void copy(View<const T, 1, Space::host> x, View<T, 1, Space::host> y, Queue<Space::host> = {});
+template <class T>
+void copy(View<const T, 1, Space::device> x, View<T, 1, Space::device> y, Queue<Space::device>);
+
 /// y *= factor
 template <class T>
 void scale(View<T, 1, Space::host> y, float factor, Queue<Space::host> = {});

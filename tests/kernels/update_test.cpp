@@ -110,7 +110,7 @@ TEST_CASE("sum_of_squares is added in a fixed order", "[kernels][update]") {
                     "sum_of_squares.sum: expected [1], got [2]");
 }
 
-TEST_CASE("fill, scale, add and cast", "[kernels][update]") {
+TEST_CASE("fill, copy, scale, add and cast", "[kernels][update]") {
   Tensor<float, 1> a({20000}), b({20000}), y({20000});
   Tensor<bf16, 1> half({20000});
   fill_normal(a, 1);
@@ -123,6 +123,8 @@ TEST_CASE("fill, scale, add and cast", "[kernels][update]") {
     REQUIRE(y[i] == a[i] + 6);
     REQUIRE(half[i].bits == bf16(a[i]).bits);
   }
+  copy<float>(a.view(), y.view());
+  CHECK(y.values() == a.values());
   cast<bf16, float>({.x = half.view(), .y = y.view()});
   for (std::int64_t i = 0; i < 20000; ++i) REQUIRE(y[i] == float(half[i]));
   CHECK_THROWS_WITH(add<float>({.a = a.view().slice(0, 3), .b = b.view(), .y = y.view()}),
