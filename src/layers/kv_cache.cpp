@@ -54,8 +54,9 @@ DecodeStep KvCache<P>::grow(const std::vector<std::int64_t>& new_tokens, std::in
 
 template <Platform P>
 std::int64_t KvCache<P>::bytes(const Shape& shape) {
-  return 2 * shape.layers * shape.sequences * shape.capacity * shape.columns *
-         std::int64_t(sizeof(typename P::Storage));
+  constexpr std::int64_t kAlignment = 64;  // of the arena
+  const std::int64_t elements = shape.sequences * shape.capacity * shape.columns;
+  return 2 * shape.layers * round_up(elements * std::int64_t(sizeof(typename P::Storage)), kAlignment);
 }
 
 template void append_rows(Matrix<const float, Space::host>, View<const std::int32_t, 1, Space::host>,

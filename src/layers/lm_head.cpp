@@ -9,15 +9,14 @@
 namespace moebius::layers {
 namespace {
 
-constexpr std::int64_t kSmallestChunk = 64;  // below it the product is bound by reading the weight
+constexpr std::int64_t kSmallestChunk = 64;
 constexpr std::int64_t kLargestChunk = 4096;
 
 }  // namespace
 
 template <Platform P>
-std::int64_t LmHead<P>::chunk_targets(std::int64_t local_vocab) {
-  return std::clamp(kLogitsBytes / (local_vocab * std::int64_t(sizeof(float))), kSmallestChunk,
-                    kLargestChunk);
+std::int64_t LmHead<P>::chunk_targets(std::int64_t local_vocab, std::int64_t bytes) {
+  return std::clamp(bytes / (local_vocab * std::int64_t(sizeof(float))), kSmallestChunk, kLargestChunk);
 }
 
 template <Platform P>
@@ -78,7 +77,7 @@ void LmHead<P>::log_probabilities(View<const T, 2, kSpace> hidden, const Targets
                                   View<float, 1, kSpace> log_probabilities, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
   const View<const T, 2, kSpace> whole = gather_tokens(name, hidden, context);
-  const std::int64_t step = chunk_targets(weight.shape[0]);
+  const std::int64_t step = chunk_targets(weight.shape[0], logits_bytes);
   for (std::int64_t begin = 0; begin < targets.count(); begin += step) {
     const ArenaScope chunk_scope(context.workspace);
     const Range entries{begin, std::min(begin + step, targets.count())};
@@ -94,7 +93,7 @@ void LmHead<P>::loss(View<const T, 2, kSpace> hidden, const Targets<kSpace>& tar
   const ArenaScope scope(context.workspace);
   const View<const T, 2, kSpace> whole = gather_tokens(name, hidden, context);
   const View<T, 2, kSpace> dx = context.workspace.template make<T>(targets.count(), whole.shape[1]);
-  const std::int64_t step = chunk_targets(weight.shape[0]);
+  const std::int64_t step = chunk_targets(weight.shape[0], logits_bytes);
   for (std::int64_t begin = 0; begin < targets.count(); begin += step) {
     const ArenaScope chunk_scope(context.workspace);
     const Range entries{begin, std::min(begin + step, targets.count())};

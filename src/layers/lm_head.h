@@ -34,6 +34,7 @@ struct LmHead {
   std::string name;                 // for the exchange
   View<const T, 2, kSpace> weight;  // [vocab / tensor, hidden]
   std::int64_t vocab_begin = 0;
+  std::int64_t logits_bytes = kLogitsBytes;
 
   /// hidden [tokens / tensor, hidden], after the final norm. log_probabilities [targets], overwritten.
   void log_probabilities(View<const T, 2, kSpace> hidden, const Targets<kSpace>& targets,
@@ -43,8 +44,9 @@ struct LmHead {
   /// The logits of the given tokens over the whole vocabulary, on every tensor rank: logits [rows, vocab].
   void logits(View<const T, 2, kSpace> hidden, View<const std::int32_t, 1, kSpace> rows,
               View<float, 2, kSpace> logits, Context<P>& context) const;
-  /// Targets in one chunk.
-  [[nodiscard]] static std::int64_t chunk_targets(std::int64_t local_vocab);
+  /// Targets in one chunk: at least 64, below which the product is bound by reading the weight.
+  [[nodiscard]] static std::int64_t chunk_targets(std::int64_t local_vocab,
+                                                  std::int64_t bytes = kLogitsBytes);
 
  private:
   struct Chunk {
