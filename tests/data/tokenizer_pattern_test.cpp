@@ -48,11 +48,19 @@ TEST_CASE("spaces are those of Unicode, which PCRE2's \\s are not", "[data][toke
 
 TEST_CASE("patterns are written in PCRE2's dialect", "[data][tokenizer]") {
   CHECK(in_pcre2_dialect(R"(\s[\s\r]\S\\s)") == R"(\p{White_Space}[\p{White_Space}\r]\P{White_Space}\\s)");
-  CHECK(in_pcre2_dialect(R"(\p{L}\P{Lu}\p{^N}\p{Han})") == R"(\p{L}\P{Lu}\p{^N}\p{sc:Han})");
+  CHECK(in_pcre2_dialect(R"(\p{Ll}\P{Lu}\p{^Nd}\P{^Sc}\p{Han})") == R"(\p{Ll}\P{Lu}\P{Nd}\p{Sc}\p{sc:Han})");
   CHECK(in_pcre2_dialect(R"([\u3040-\u309f])") == R"([\x{3040}-\x{309f}])");
   CHECK(words_of(R"(\p{Han}+)", "a你好。b") == Words{"a", "你好", "。b"});
   CHECK(words_of(R"(\w+)", "e\u0301_1² ") == Words{"e\u0301_1²", " "});
   CHECK(words_of("^a", "a\na", Matches::removed) == Words{"\n"});  // lines, as in Ruby
+}
+
+TEST_CASE("characters of Unicode 15 and 16 are in their categories", "[data][tokenizer]") {
+  CHECK(words_of(kDeepSeek, "\U0001FA77abc") == Words{"\U0001FA77", "abc"});        // a heart
+  CHECK(words_of(kQwen, "你\U00031350\u31e4") == Words{"你\U00031350", "\u31e4"});  // a letter, a stroke
+  CHECK(words_of(R"(\P{S}+)", "a\U0001FA77b") == Words{"a", "\U0001FA77", "b"});
+  CHECK(words_of(R"([^\p{S}]+)", "a\U0001FA77b") == Words{"a", "\U0001FA77", "b"});
+  CHECK(words_of(R"(\p{N})", "1\U00010D40") == Words{"1", "\U00010D40"});
 }
 
 TEST_CASE("what the dialects read differently is refused by name", "[data][tokenizer]") {
@@ -61,6 +69,7 @@ TEST_CASE("what the dialects read differently is refused by name", "[data][token
   CHECK_THROWS_WITH(in_pcre2_dialect(R"(\bword)"), contains(R"('\b' at offset 0)"));
   CHECK_THROWS_WITH(in_pcre2_dialect("[a[bc]]"), contains("'[ in a set' at offset 2"));
   CHECK_THROWS_WITH(in_pcre2_dialect(R"([\p{L}&&[^a]])"), contains("'&&'"));
+  CHECK_THROWS_WITH(in_pcre2_dialect(R"([\P{L}a])"), contains(R"('\P{L}' at offset 1)"));
   CHECK_THROWS_WITH(in_pcre2_dialect(R"(\p{N}{1,3}+)"), contains("'}+'"));
   CHECK_THROWS_WITH(in_pcre2_dialect("(?m:.)"), contains("'(?m:'"));
   CHECK_THROWS_WITH(in_pcre2_dialect(R"(\u30)"), contains(R"('\u')"));
@@ -75,7 +84,7 @@ TEST_CASE("a pattern that does not compile is refused with place, reason and off
   CHECK_THROWS_AS(compile("a(b"), InputError);
   CHECK_THROWS_WITH(compile("a(b"),
                     contains("f.json: pre_tokenizer.pattern: the regular expression does not compile: "
-                             "missing closing parenthesis at offset 3"));
+                             "missing closing parenthesis, behind 'a(b'"));
   CHECK_THROWS_WITH(compile(R"(\p{Klingon})"), contains("unknown property"));
   CHECK_THROWS_WITH(compile("a*"), contains("may match the empty text"));
 }

@@ -11,14 +11,21 @@
 #include <pcre2.h>
 
 #include "base/error.h"
+#include "data/tokenizer/unicode_16.h"
 
 namespace moebius::data {
 namespace {
 
-/// Oniguruma's \w: also the superscript digits and fractions of Latin-1, but no other such numbers.
-constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
+/// The inside of a set that is Oniguruma's \w: also the superscript digits and fractions of Latin-1, but no
+/// other such numbers.
+std::string word_members() {
+  return fmt::format(
+      R"(\p{{Alphabetic}}\p{{M}}\p{{Nd}}\p{{Pc}}\x{{B2}}\x{{B3}}\x{{B9}}\x{{BC}}-\x{{BE}}{}{}{})",
+      added_since_unicode_14('L'), added_since_unicode_14('M'), added_since_unicode_14('N'));
+}
 
-constexpr std::size_t kCodePointDigits = 4;   // of \uHHHH
+constexpr std::size_t kCodePointDigits = 4;  // of \uHHHH
+constexpr std::size_t kShownTail = 20;
 constexpr std::uint32_t kHeapKib = 4u << 20;  // the most that one match may backtrack
 
 /// Walks through a pattern and writes it anew.
@@ -66,10 +73,10 @@ class Translator {
     switch (letter) {
       case 's': return replace(2, "\\p{White_Space}");
       case 'S': return replace(2, "\\P{White_Space}");
-      case 'w': return replace(2, in_set_ ? kWord : fmt::format("[{}]", kWord));
+      case 'w': return replace(2, in_set_ ? word_members() : fmt::format("[{}]", word_members()));
       case 'W':
         if (in_set_) refuse("\\W in a set");
-        return replace(2, fmt::format("[^{}]", kWord));
+        return replace(2, fmt::format("[^{}]", word_members()));
       case 'p':
       case 'P': return property();
       case 'u': return code_point();
@@ -103,17 +110,24 @@ class Translator {
     replace(2 + kCodePointDigits, fmt::format("\\x{{{}}}", digits));
   }
 
-  /// \p{L}, \p{^Lu}: categories have one or two letters; longer names are scripts, which PCRE2 would
+  /// \p{L}, \P{Lu}, \p{^Han}. Categories have one or two letters; longer names are scripts, which PCRE2 would
   /// otherwise widen to script extensions.
   void property() {
     const std::size_t close = pattern_.find('}', at_);
     if (peek(2) != '{' || close == std::string_view::npos) refuse(pattern_.substr(at_, 3));
     std::string_view name = pattern_.substr(at_ + 3, close - at_ - 3);
-    const std::string_view negation = name.substr(0, name.starts_with('^') ? 1 : 0);
-    name.remove_prefix(negation.size());
+    bool negated = peek(1) == 'P';
+    if (name.starts_with('^')) {
+      name.remove_prefix(1);
+      negated = !negated;
+    }
+    const std::size_t length = close + 1 - at_;
+    const std::string_view newer = name.size() == 1 ? added_since_unicode_14(name.front()) : "";
     const std::string_view kind = name.size() > 2 ? "sc:" : "";
-    const std::string property = fmt::format("\\{}{{{}{}{}}}", peek(1), negation, kind, name);
-    replace(close + 1 - at_, property);
+    if (newer.empty()) return replace(length, fmt::format("\\{}{{{}{}}}", negated ? 'P' : 'p', kind, name));
+    if (in_set_ && negated) refuse(pattern_.substr(at_, length));  // the rest of a set in a set
+    const std::string members = fmt::format("\\p{{{}}}{}", name, newer);
+    replace(length, in_set_ ? members : fmt::format("[{}{}]", negated ? "^" : "", members));
   }
 
   void open_set() {
@@ -159,6 +173,11 @@ std::string message_of(int code) {
   return reinterpret_cast<const char*>(text.data());
 }
 
+/// The last characters before an error: in a translated pattern they say more than an offset.
+std::string_view tail_of(std::string_view text) {
+  return text.substr(text.size() - std::min(text.size(), kShownTail));
+}
+
 PCRE2_SPTR units(std::string_view text) {
   return reinterpret_cast<PCRE2_SPTR>(text.data());
 }
@@ -197,12 +216,14 @@ Pattern::Pattern(std::string_view pattern, Syntax syntax, const std::string& pla
   PCRE2_SIZE offset = 0;
   code_.reset(pcre2_compile(units(text), text.size(), options, &error, &offset, context.get()));
   if (code_ == nullptr) {
-    throw InputError(fmt::format("{}: the regular expression does not compile: {} at offset {} of: {}", place,
-                                 message_of(error), offset, text));
+    throw InputError(fmt::format("{}: the regular expression does not compile: {}, behind '{}' (pattern: {})",
+                                 place, message_of(error), tail_of(std::string_view(text).substr(0, offset)),
+                                 pattern));
   }
   std::uint32_t may_match_nothing = 0;
   pcre2_pattern_info(code_.get(), PCRE2_INFO_MATCHEMPTY, &may_match_nothing);
-  if (may_match_nothing != 0) throw InputError(fmt::format("{}: may match the empty text: {}", place, text));
+  if (may_match_nothing != 0)
+    throw InputError(fmt::format("{}: may match the empty text: {}", place, pattern));
   // Without just-in-time compilation on this processor the interpreter gives the same matches, slower.
   compiled_to_machine_code_ = pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE) == 0;
 }

@@ -17,6 +17,7 @@
 ///   unicode.h        2. UTF-8 repair and NFC
 ///   splitter.h       3. text -> words, by the file's regular expressions
 ///   pattern.h           one regular expression, from Oniguruma's dialect to PCRE2's
+///   unicode_16.h        characters that PCRE2 does not know yet
 ///   bpe.h            4. word -> ids, by merges
 ///   byte_alphabet.h     the letters in which the file spells bytes
 ///   json_file.h         reading JSON with complaints that name the place
@@ -28,9 +29,9 @@ enum class SpecialTokens : std::uint8_t { keep, skip };
 /// Encodes as Hugging Face tokenizers does with add_special_tokens = false, and decodes as it does: the ids
 /// are the same, one by one. Immutable: any number of threads may use one object.
 ///
-/// Two limits. Letters of scripts newer than the system's PCRE2 and utf8proc (Unicode 14 and 15 on Debian 12)
-/// count as symbols. What is not byte-level BPE, or asks for something else that is not built, is refused by
-/// name when the file is read.
+/// What is not byte-level BPE, or asks for something else that is not built, is refused by name when the file
+/// is read. One known difference: to order combining marks, NFC here knows those that Unicode added after
+/// version 9, which Hugging Face's does not.
 class Tokenizer {
  public:
   /// From tokenizer.json or the folder that holds it. Throws InputError naming the file, the place and the
