@@ -184,7 +184,10 @@ TEST_CASE("all_gather and reduce_scatter work in place") {
   const auto own = view(whole).slice(rank * count, count);
   std::fill_n(own.data, count, float(rank));
   exchange->all_gather<float>({Axis::data, "test"}, own, view(whole), kQueue);
-  for (std::int64_t i = 0; i < count * size; ++i) REQUIRE(whole[std::size_t(i)] == float(i / count));
+  for (std::int64_t i = 0; i < count * size; ++i) {
+    const std::int64_t from = i / count;
+    REQUIRE(whole[std::size_t(i)] == float(from));
+  }
   exchange->reduce_scatter<float>({Axis::data, "test"}, view(whole), own, kQueue);
   for (std::int64_t i = 0; i < count; ++i) REQUIRE(own(i) == float(rank * size));
 }
@@ -248,9 +251,11 @@ TEST_CASE("traffic counts what leaves this rank, by axis") {
   CHECK(exchange->traffic(Axis::tensor).calls == 0);
 
   // A sum sends its parts and gathers the result: 2 (n - 1) / n of the message, as a ring does.
-  std::vector<double> values(std::size_t(8000 * size), 1.0);
+  const std::int64_t part_bytes = 64'000;
+  std::vector<double> values(std::size_t(part_bytes / 8 * size), 1.0);
   exchange->all_reduce({Axis::data, "test"}, view(values), Reduction::sum, kQueue);
-  CHECK(exchange->traffic(Axis::data).bytes == 400 * (size - 1) + (size > 1 ? 2 * 8000 * 8 * (size - 1) : 0));
+  CHECK(exchange->traffic(Axis::data).bytes ==
+        400 * (size - 1) + (size > 1 ? 2 * part_bytes * (size - 1) : 0));
 }
 
 TEST_CASE("buffers of the wrong size are refused by name") {
