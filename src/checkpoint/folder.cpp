@@ -97,16 +97,14 @@ std::string file_name_of(std::int64_t iteration) {
 path Folder::save(const WriteRequest& request, std::int64_t keep) {
   const path file = path_ / file_name_of(request.contents.iteration);
   Contents contents;  // rank 0's go into the file
-  cluster_.together("prepare the checkpoint folder", [&] {
-    if (cluster_.rank() != 0) return;
+  cluster_.on_first_rank("prepare the checkpoint folder", [&] {
     std::filesystem::create_directories(path_);
     contents = request.contents;
     contents.sequence = next_sequence(path_);
   });
   WriteRequest numbered{contents, request.table, request.slabs, request.groups, request.buffer_bytes};
   write_checkpoint(file, numbered, cluster_);
-  cluster_.together("update the checkpoint folder", [&] {
-    if (cluster_.rank() != 0) return;
+  cluster_.on_first_rank("update the checkpoint folder", [&] {
     publish_latest(file.filename().string());
     prune(keep);
   });
@@ -155,8 +153,8 @@ std::optional<Loaded> Folder::load_newest(const LoadStep& load) {
 }
 
 void Folder::remove_partials() {
-  cluster_.together("remove partial checkpoints", [&] {
-    if (cluster_.rank() != 0 || !std::filesystem::is_directory(path_)) return;
+  cluster_.on_first_rank("remove partial checkpoints", [&] {
+    if (!std::filesystem::is_directory(path_)) return;
     std::vector<path> partials;
     for (const auto& entry : std::filesystem::directory_iterator(path_)) {
       if (entry.path().extension() == ".partial" && is_ours(entry.path().stem().string()))

@@ -122,7 +122,7 @@ std::optional<Cluster::Failure> Cluster::caught(const std::function<void()>& wor
   }
 }
 
-void Cluster::agree(std::string_view name, const std::optional<Failure>& failure) {
+void Cluster::agree(std::string_view name, const std::optional<Failure>& failure, Witness witness) {
   // One reduction tells both the first rank that failed and whether any rank did not.
   std::array<std::int64_t, 2> verdict{failure ? rank_ : size_, failure ? 1 : 0};
   all_reduce(name, std::span<std::int64_t>(verdict), Reduction::min);
@@ -130,7 +130,8 @@ void Cluster::agree(std::string_view name, const std::optional<Failure>& failure
   if (first == size_) return;
   const Failure own = failure.value_or(Failure{});
   const std::string told = broadcast(name, std::string(1, char(own.code)) + own.text, first);
-  const std::string who = all_failed == 1 ? "" : "rank " + std::to_string(first) + ": ";
+  const bool is_named = witness == Witness::is_named && all_failed == 0;
+  const std::string who = is_named ? "rank " + std::to_string(first) + ": " : "";
   throw AgreedError(ExitCode(told.front()), who + told.substr(1));
 }
 

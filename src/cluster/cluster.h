@@ -104,6 +104,12 @@ class Cluster {
     }
   }
 
+  /// What rank 0 does alone for all: all ranks wait for it. Where it threw, all ranks throw AgreedError with
+  /// its code and text.
+  void on_first_rank(std::string_view name, const std::function<void()>& work) {
+    agree(name, rank_ == 0 ? caught(work) : std::nullopt, Witness::needs_no_name);
+  }
+
   /// This rank's whole program: the exit code that `body` returns, or that of the error it throws. An
   /// AgreedError is told by rank 0 and returned. Any other is told by the rank it happened on and, as the
   /// others may wait for this rank, ends the job.
@@ -118,7 +124,10 @@ class Cluster {
     std::string text;
   };
   static std::optional<Failure> caught(const std::function<void()>& work);
-  void agree(std::string_view name, const std::optional<Failure>& failure);
+  /// Whether the error says which rank saw it; where all ranks did, it never does.
+  enum class Witness : std::uint8_t { is_named, needs_no_name };
+  void agree(std::string_view name, const std::optional<Failure>& failure,
+             Witness witness = Witness::is_named);
   void find_nodes();
 
   class Runtime;  // MPI_Init and MPI_Finalize

@@ -39,8 +39,8 @@ Json member(const InputLine& line, const std::string& key) {
 
 std::vector<InputLine> read_lines(const std::string& path, Session& session) {
   auto& cluster = session.cluster;
-  std::string text = cluster.together("read the input",
-                                      [&] { return cluster.rank() == 0 ? read_input(path) : std::string(); });
+  std::string text;
+  cluster.on_first_rank("read the input", [&] { text = read_input(path); });
   text = cluster.broadcast("input", std::move(text));
   std::vector<InputLine> lines;
   std::istringstream stream(text);
@@ -80,8 +80,7 @@ std::string json_quoted(const std::string& text) {
 
 RowOutput::RowOutput(const std::string& path, Session& session)
     : name_(path.empty() ? "stdout" : path), session_(session) {
-  session_.cluster.together("open the output", [&] {
-    if (session_.cluster.rank() != 0) return;
+  session_.cluster.on_first_rank("open the output", [&] {
     file_ = path.empty() ? stdout : std::fopen(path.c_str(), "wb");
     if (file_ == nullptr) throw ClusterError(path + ": cannot be written; does its folder exist?");
   });
@@ -96,7 +95,7 @@ void RowOutput::write(const std::vector<Row>& rows) {
   std::string packed;  // "number length\nline" one behind the other
   for (const auto& [number, line] : rows) packed += fmt::format("{} {}\n{}", number, line.size(), line);
   const std::vector<std::string> texts = cluster.gather("output rows", packed);
-  cluster.together("write the output", [&] {
+  cluster.on_first_rank("write the output", [&] {
     std::vector<std::pair<std::int64_t, std::string_view>> all;
     for (const std::string& text : texts) {
       for (std::size_t at = 0; at < text.size();) {
@@ -112,7 +111,6 @@ void RowOutput::write(const std::vector<Row>& rows) {
     std::sort(all.begin(), all.end());
     for (const auto& [number, line] : all)
       std::fwrite((std::string(line) + "\n").data(), 1, line.size() + 1, file_);
-    if (cluster.rank() != 0) return;
     if (std::fflush(file_) != 0 || std::ferror(file_) != 0)
       throw ClusterError(name_ + ": cannot write; is the disk full?");
   });

@@ -21,9 +21,8 @@ std::string read_job_file(const std::string& path) {
 
 job::Job load_job(const JobArguments& arguments, job::Purpose purpose, Session& session) {
   auto& cluster = session.cluster;
-  std::string text = cluster.together("read the job file", [&] {
-    return cluster.rank() == 0 ? read_job_file(arguments.file) : std::string();
-  });
+  std::string text;
+  cluster.on_first_rank("read the job file", [&] { text = read_job_file(arguments.file); });
   text = cluster.broadcast("job file", std::move(text));
   return cluster.together("check the job", [&] {
     return job::load_job({.text = text, .file = arguments.file, .overrides = arguments.overrides}, purpose);
@@ -32,8 +31,7 @@ job::Job load_job(const JobArguments& arguments, job::Purpose purpose, Session& 
 
 void write_result(const std::string& path, const std::string& text, Session& session) {
   const std::vector<std::string> texts = session.cluster.gather("result", text);
-  session.cluster.together("write the result", [&] {
-    if (session.cluster.rank() != 0) return;
+  session.cluster.on_first_rank("write the result", [&] {
     std::string whole;
     for (const std::string& part : texts) whole += part;
     if (!path.empty()) return write_file(path, whole);

@@ -35,8 +35,7 @@ std::int64_t finished_parts(const std::filesystem::path& folder) {
 
 void EncodedFiles::encode(const data::RowFile& file, const Encoding& encoding,
                           const std::filesystem::path& folder) {
-  cluster_.together("make the cache folder", [&] {
-    if (cluster_.rank() != 0) return;
+  cluster_.on_first_rank("make the cache folder", [&] {
     std::filesystem::remove_all(folder);
     std::filesystem::create_directories(folder);
   });
@@ -47,9 +46,8 @@ void EncodedFiles::encode(const data::RowFile& file, const Encoding& encoding,
         {.file = file, .settings = encoding.rows, .encoder = encoding.encoder, .share = share}, writer);
     writer.finish(report.text());
   });
-  cluster_.together("finish the cache folder", [&] {
-    if (cluster_.rank() == 0) write_file(folder / kMarker, std::to_string(cluster_.size()));
-  });
+  cluster_.on_first_rank("finish the cache folder",
+                         [&] { write_file(folder / kMarker, std::to_string(cluster_.size())); });
 }
 
 EncodedFile EncodedFiles::open(const std::string& path, const Encoding& encoding) {
@@ -58,8 +56,8 @@ EncodedFile EncodedFiles::open(const std::string& path, const Encoding& encoding
   const std::string name = cluster_.broadcast("cache name", folder_name(path, encoding.key));
   const std::filesystem::path folder = folder_ / name;
   used_.push_back(name);
-  std::int64_t parts = cluster_.together("look into the cache",
-                                         [&] { return cluster_.rank() == 0 ? finished_parts(folder) : 0; });
+  std::int64_t parts = 0;
+  cluster_.on_first_rank("look into the cache", [&] { parts = finished_parts(folder); });
   parts = cluster_.all_reduce("cache parts", parts, cluster::Reduction::max);
   if (parts == 0) {
     encode(*file, encoding, folder);
@@ -74,8 +72,8 @@ EncodedFile EncodedFiles::open(const std::string& path, const Encoding& encoding
 }
 
 void EncodedFiles::remove_others() {
-  cluster_.together("clear the cache", [&] {
-    if (cluster_.rank() != 0 || !std::filesystem::is_directory(folder_)) return;
+  cluster_.on_first_rank("clear the cache", [&] {
+    if (!std::filesystem::is_directory(folder_)) return;
     for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
       const std::string name = entry.path().filename();
       const bool is_ours = name.starts_with(kPrefix) && entry.is_directory();
