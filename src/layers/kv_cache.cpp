@@ -5,6 +5,11 @@
 #include <string>
 
 namespace moebius::layers {
+namespace {
+
+constexpr std::int64_t kAlignment = 64;  // of arenas
+
+}  // namespace
 
 template <class T>
 void append_rows(Matrix<const T, Space::host> from, View<const std::int32_t, 1, Space::host> rows,
@@ -54,7 +59,6 @@ DecodeStep KvCache<P>::grow(const std::vector<std::int64_t>& new_tokens, std::in
 
 template <Platform P>
 std::int64_t KvCache<P>::bytes(const Shape& shape) {
-  constexpr std::int64_t kAlignment = 64;  // of the arena
   const std::int64_t elements = shape.sequences * shape.capacity * shape.columns;
   return 2 * shape.layers * round_up(elements * std::int64_t(sizeof(typename P::Storage)), kAlignment);
 }

@@ -22,7 +22,7 @@ struct Case {
       entry_of.push_back(t % 4 == 3 ? -1 : std::int32_t(rows.size()));
       if (t % 4 == 3) continue;
       rows.push_back(t);
-      ids.push_back(t * 5 % kVocab);
+      ids.push_back(std::int32_t(std::int64_t{t} * 5 % kVocab));
       weights.push_back(0.1f * float(t % 3));
     }
     log_probabilities.resize(rows.size());

@@ -153,10 +153,10 @@ TEST_CASE("a sliding window that no layer uses is no obstacle", "[models][config
   json config = dense_json("qwen3");
   config["use_sliding_window"] = true;
   config["max_window_layers"] = 2;
-  CHECK(refusal(config) == "");
+  CHECK(refusal(config).empty());
   config["layer_types"] = {"full_attention", "full_attention"};
   config["max_window_layers"] = 1;
-  CHECK(refusal(config) == "");
+  CHECK(refusal(config).empty());
   config["layer_types"] = {"full_attention", "sliding_attention"};
   CHECK(refusal(config).starts_with("config.json: use_sliding_window = true"));
   config["layer_types"] = {"full_attention", "linear_attention"};

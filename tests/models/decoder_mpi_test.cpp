@@ -147,7 +147,7 @@ void check_memory(const models::ModelConfig& config, cluster::Cluster& cluster,
   CHECK(rig.activations().peak_bytes() == memory.activations);
   // The formula takes the largest of the shares of an uneven vocabulary.
   CHECK(rig.workspace().peak_bytes() <= memory.workspace);
-  CHECK(rig.workspace().peak_bytes() >= memory.workspace - 4 * 64 * 3);
+  CHECK(rig.workspace().peak_bytes() >= memory.workspace - std::int64_t{4} * 64 * 3);
 }
 
 template <class Check>

@@ -31,10 +31,11 @@ test::Row random_row(unsigned seed, int length, std::int64_t vocab) {
 
 }  // namespace
 
+constexpr layers::AuxCoefficients kCoefficients{0.5, 0.1};
+
 // f_e has no gradient: where a step moved an assignment, the difference would jump by 100 times the
 // tolerance. The seeds are such that none does.
 TEST_CASE("gradients of a whole model match central differences", "[models][decoder]") {
-  constexpr layers::AuxCoefficients kCoefficients{0.5, 0.1};
   for (const auto& config : {test::tiny_moe(), test::tiny_dense()}) {
     LocalModel model(config);
     test::ModelRig& rig = model.rig;
