@@ -10,6 +10,8 @@ using Ints = std::vector<std::int32_t>;
 
 namespace {
 
+constexpr std::int64_t kTokens = 200, kTopK = 3, kExperts = 7, kWidth = 50, kRows = kTokens * kTopK;
+
 struct Plan {
   Tensor<std::int32_t, 2> ids, positions;
   Tensor<std::int32_t, 1> starts, sources, assignments;
@@ -43,7 +45,6 @@ TEST_CASE("permute_plan sorts by expert, then token", "[kernels][permute]") {
 }
 
 TEST_CASE("gather_rows and gather_sum are adjoint and carry rows and weights", "[kernels][permute]") {
-  constexpr std::int64_t kTokens = 200, kTopK = 3, kExperts = 7, kWidth = 50, kRows = kTokens * kTopK;
   Plan plan(kTokens, kTopK, kExperts);
   for (std::int64_t i = 0; i < kRows; ++i)
     plan.ids[i] = i / kTopK >= 190 ? -1 : std::int32_t(i * i % kExperts);
