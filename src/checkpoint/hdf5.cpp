@@ -29,7 +29,7 @@ Handle file_access() {
   Handle access(checked(H5Pcreate(H5P_FILE_ACCESS), "file access"), H5Pclose);
   checked(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18), "library version bounds");
   checked(H5Pset_alignment(access.get(), 8 * kMebibyte, kMebibyte), "alignment");
-  checked(H5Pset_meta_block_size(access.get(), kMebibyte), "metadata block size");
+  checked(H5Pset_meta_block_size(access.get(), kMebibyte / 16), "metadata block size");
   checked(H5Pset_sieve_buf_size(access.get(), 4 * kMebibyte), "sieve buffer size");
   checked(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), "close degree");
   // A file is written under a name of its own and never changed afterwards: nothing to lock, and some

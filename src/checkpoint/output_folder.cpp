@@ -48,12 +48,9 @@ bool means_full(int error) {
 }
 
 ClusterError no_room(const std::filesystem::path& folder, std::int64_t bytes, int error) {
-  std::error_code ignored;
-  const auto space = std::filesystem::space(folder, ignored);
   return ClusterError(fmt::format(
       "{}: no room for a checkpoint of {} ({} are free): {}; make room there or choose another job.output",
-      folder.string(), bytes_text(bytes), bytes_text(ignored ? 0 : std::int64_t(space.available)),
-      reason_of(error)));
+      folder.string(), bytes_text(bytes), bytes_text(free_bytes(folder)), reason_of(error)));
 }
 
 /// A file whose name and content the other ranks can look for.
@@ -81,8 +78,7 @@ bool appears(const std::filesystem::path& path, const std::string& content) {
 }  // namespace
 
 OutputLock::OutputLock(const std::filesystem::path& folder, cluster::Cluster& cluster, const Log& log) {
-  cluster.together("lock the output folder", [&] {
-    if (cluster.rank() != 0) return;
+  cluster.on_first_rank("lock the output folder", [&] {
     make_folder(folder);
     const std::filesystem::path path = folder / "moebius.lock";
     const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -121,13 +117,11 @@ void check_output(const std::filesystem::path& folder, std::int64_t bytes, clust
       "output probe",
       fmt::format("{} {}\n", host_name(), std::chrono::system_clock::now().time_since_epoch().count()));
   std::optional<Probe> probe;
-  cluster.together("check the output folder", [&] {
-    if (cluster.rank() != 0) return;
+  cluster.on_first_rank("check the output folder", [&] {
     make_folder(folder);
     probe.emplace(folder);
     write_file(probe->path, content);
-    if (std::int64_t(std::filesystem::space(folder).available) < bytes) throw no_room(folder, bytes, ENOSPC);
-    reserve_space(probe->path, bytes);  // sees quotas too
+    reserve_space(probe->path, bytes);
   });
   cluster.together("see the output folder from all nodes", [&] {
     if (cluster.local_rank() != 0 || appears(folder / ".moebius_probe", content)) return;
@@ -147,7 +141,15 @@ void reserve_space(const std::filesystem::path& file, std::int64_t bytes) {
   const int status = ::fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, bytes);
   const int error = status == 0 ? 0 : errno;
   ::close(descriptor);
-  if (means_full(error)) throw no_room(file.parent_path(), bytes, error);
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  if (means_full(error)) throw no_room(folder, bytes, error);
+  if (error != 0 && free_bytes(folder) < bytes) throw no_room(folder, bytes, ENOSPC);
+}
+
+std::int64_t free_bytes(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  const auto space = std::filesystem::space(folder, ignored);
+  return ignored ? 0 : std::int64_t(space.available);
 }
 
 void give_space_back(const std::filesystem::path& file) {

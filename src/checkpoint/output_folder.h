@@ -28,10 +28,11 @@ class OutputLock {
 /// AgreedError with ClusterError's code, naming the folder and the bytes needed and free.
 void check_output(const std::filesystem::path& folder, std::int64_t bytes, cluster::Cluster& cluster);
 
-/// Sets space aside for a file that is there, so that a full disk shows before anything is written; the
-/// file's size stays. Throws ClusterError. File systems that cannot do this are left alone.
+/// Sets space aside for a file that is there, so that a full disk or quota shows before anything is written;
+/// the file's size stays. Where the file system cannot do this, looks at the free space. Throws ClusterError.
 void reserve_space(const std::filesystem::path& file, std::int64_t bytes);
 /// Empties a file without changing its size, as far as the file system can; says nothing where it cannot.
 void give_space_back(const std::filesystem::path& file);
+[[nodiscard]] std::int64_t free_bytes(const std::filesystem::path& folder);
 
 }  // namespace moebius::checkpoint

@@ -26,13 +26,18 @@ using std::filesystem::path;
 constexpr std::int64_t kLongestCall = std::int64_t{1} << 30;  // bytes a rank and call
 constexpr std::int64_t kShortRun = std::int64_t{1} << 16;     // bytes
 
+path folder_of(const path& file) {
+  return file.has_parent_path() ? file.parent_path() : ".";
+}
+
 /// HDF5's complaints while writing are the file system's fault, not that of a file we were given.
 template <class Work>
 auto writing(const path& file, Work&& work) {
   try {
     return work();
   } catch (const Hdf5Error& error) {
-    throw ClusterError(fmt::format("{}: {}; no checkpoint was written", file.string(), error.what()));
+    throw ClusterError(fmt::format("{}: {} ({} are free there); no checkpoint was written", file.string(),
+                                   error.what(), bytes_text(free_bytes(folder_of(file)))));
   }
 }
 
@@ -268,7 +273,7 @@ void publish(const path& partial, const path& file) {
   if (error)
     throw ClusterError(
         fmt::format("{}: cannot be renamed to {}: {}", partial.string(), file.string(), error.message()));
-  sync_folder(file.has_parent_path() ? file.parent_path() : ".");
+  sync_folder(folder_of(file));
 }
 
 }  // namespace
@@ -294,23 +299,16 @@ path partial_of(const path& file) {
 void write_checkpoint(const path& file, const WriteRequest& request, Cluster& cluster) {
   const cluster::Phase phase(cluster.watchdog(), "save");
   const path partial = partial_of(file);
-  const bool leads = cluster.rank() == 0;
   try {
-    cluster.together("create the checkpoint", [&] {
-      if (leads) create_skeleton(partial, request);
-    });
+    cluster.on_first_rank("create the checkpoint", [&] { create_skeleton(partial, request); });
     const std::vector<SlabRecord> records = SlabWriter(partial, request, cluster).run();
     const std::vector<std::string> all = cluster.gather("checksums", to_bytes(records));
-    cluster.together("finish the checkpoint", [&] {
-      if (leads) finish(partial, request, table_of(request, all));
-    });
+    cluster.on_first_rank("finish the checkpoint", [&] { finish(partial, request, table_of(request, all)); });
     cluster.together("read the checkpoint back", [&] { verify(partial, cluster); });
-    cluster.together("publish the checkpoint", [&] {
-      if (leads) publish(partial, file);
-    });
+    cluster.on_first_rank("publish the checkpoint", [&] { publish(partial, file); });
   } catch (const cluster::AgreedError&) {
     std::error_code ignored;
-    if (leads) std::filesystem::remove(partial, ignored);
+    if (cluster.rank() == 0) std::filesystem::remove(partial, ignored);
     cluster.barrier("remove the partial checkpoint");  // gone for whoever looks next
     throw;
   }
