@@ -1,0 +1,131 @@
+#include <algorithm>
+#include <cmath>
+
+#include "optimizer/optimizer.h"
+#include "parallel/exchange_mpi.h"
+#include "tensor/random.h"
+#include "tests/optimizer/tables.h"
+#include "tests/support/catch.h"
+
+using namespace moebius;
+using cluster::Cluster;
+using cluster::Degrees;
+using cluster::Mesh;
+using test::Approx;
+using Shards = models::Shards<float, Space::host>;
+
+namespace {
+
+std::vector<Degrees> meshes_of(std::int64_t ranks) {
+  std::vector<Degrees> meshes;
+  for (std::int64_t tensor = 1; tensor <= ranks; tensor *= 2) {
+    for (std::int64_t expert = 1; expert <= ranks; expert *= 2)
+      meshes.push_back({.tensor = tensor, .expert = expert});
+  }
+  return meshes;
+}
+
+/// A whole number, so that sums of a few are exact: the gradient of an element without its rank's part.
+float base_gradient(std::size_t parameter, std::int64_t index) {
+  return float(Random{3, RandomStream::sampling, std::uint32_t(parameter)}.below(17, std::uint64_t(index))) -
+         8;
+}
+
+/// The ranks that hold the same shard as `mesh`'s rank.
+std::vector<std::int64_t> holders(const models::Parameter& parameter, const Mesh& mesh) {
+  std::vector<std::int64_t> ranks;
+  const auto mine = models::local_slab(parameter, mesh);
+  for (std::int64_t rank = 0; rank < mesh.size(); ++rank) {
+    if (models::local_slab(parameter, Mesh(mesh.size(), rank, mesh.degrees())).ranges == mine.ranges)
+      ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+template <class Visit>
+void for_elements(const Shards& shards, Visit&& visit) {
+  const auto& layout = shards.layout();
+  for (std::size_t i = 0; i < layout.count(); ++i) {
+    for (const auto& run : models::runs_of(layout.table()[i], layout.row(i).slab)) {
+      for (std::int64_t k = 0; k < run.count; ++k) visit(i, run.whole + k, shards[i](run.local + k));
+    }
+  }
+}
+
+struct Rig {
+  models::ShardLayout layout;
+  Arena<Space::host> arena{"test"};
+  Shards weights{layout, arena}, gradients{layout, arena};
+
+  explicit Rig(const Mesh& mesh) : layout(test::small_table(), mesh) {
+    models::initialise(weights, 5);
+    std::fill_n(gradients.flat().data, gradients.flat().size(), 0.f);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("gradients are summed over exactly the ranks that hold the shard", "[optimizer][gradients]") {
+  Cluster cluster{cluster::Environment()};
+  for (const Degrees& degrees : meshes_of(cluster.size())) {
+    const Mesh mesh(cluster.size(), cluster.rank(), degrees);
+    const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
+    Rig rig(mesh);
+    for_elements(rig.gradients, [&](std::size_t i, std::int64_t index, float& g) {
+      g = base_gradient(i, index) * float(cluster.rank() + 1);
+    });
+    optimizer::GradientSum<Space::host> sum(rig.layout, *exchange);
+    sum(rig.gradients, {});
+
+    std::vector<float> weight;  // of each parameter: the sum of its holders' parts
+    for (const auto& parameter : rig.layout.table()) {
+      weight.push_back(0);
+      for (const std::int64_t rank : holders(parameter, mesh)) weight.back() += float(rank + 1);
+    }
+    std::int64_t wrong = 0;
+    for_elements(rig.gradients, [&](std::size_t i, std::int64_t index, float g) {
+      wrong += g != base_gradient(i, index) * weight[i];
+    });
+    INFO(mesh.text());
+    REQUIRE(wrong == 0);
+  }
+}
+
+TEST_CASE("norm and step do not depend on the mesh", "[optimizer][adam]") {
+  Cluster cluster{cluster::Environment()};
+  const optimizer::AdamSettings settings{.clip_norm = 3};
+  const auto local = parallel::make_local_exchange<Space::host>();
+  for (const Degrees& degrees : meshes_of(cluster.size())) {
+    const Mesh mesh(cluster.size(), cluster.rank(), degrees);
+    const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
+    Rig rig(mesh), whole{Mesh()};
+    optimizer::Adam<HostFp32> adam(rig.layout, settings, *exchange, rig.arena);
+    optimizer::Adam<HostFp32> whole_adam(whole.layout, settings, *local, whole.arena);
+    for (std::int64_t k = 0; k < 3; ++k) {
+      for_elements(rig.gradients, [&](std::size_t i, std::int64_t index, float& g) {
+        g = base_gradient(i, index + k) / float(holders(rig.layout.table()[i], mesh).size());
+      });
+      for_elements(whole.gradients,
+                   [&](std::size_t i, std::int64_t index, float& g) { g = base_gradient(i, index + k); });
+      const auto split = adam.step({.iteration = k, .lr = 0.1}, rig.weights, rig.gradients);
+      const auto expected = whole_adam.step({.iteration = k, .lr = 0.1}, whole.weights, whole.gradients);
+      INFO(mesh.text());
+      REQUIRE(split.gradient_norm == Approx(expected.gradient_norm).epsilon(1e-13));
+    }
+    double farthest = 0;
+    for_elements(rig.weights, [&](std::size_t i, std::int64_t index, float w) {
+      farthest = std::max(farthest, double(std::abs(w - whole.weights[i](index))));
+    });
+    CHECK(farthest < 1e-6);
+  }
+}
+
+TEST_CASE("a gradient that is not a number on one rank is known on all", "[optimizer][adam]") {
+  Cluster cluster{cluster::Environment()};
+  const Mesh mesh(cluster.size(), cluster.rank(), {.expert = cluster.size()});
+  const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
+  Rig rig(mesh);
+  if (cluster.rank() == cluster.size() - 1) rig.gradients[6](0) = NAN;
+  optimizer::Adam<HostFp32> adam(rig.layout, {}, *exchange, rig.arena);
+  CHECK_FALSE(adam.step({}, rig.weights, rig.gradients).is_finite());
+}
