@@ -10,6 +10,7 @@
 #include "cluster/stop.h"
 #include "job/report.h"
 #include "job/write.h"
+#include "training/memory_check.h"
 #include "training/progress.h"
 #include "training/run_files.h"
 #include "training/step.h"
@@ -236,6 +237,7 @@ Outcome train(const Start& given, Cluster& cluster, const cluster::Environment& 
   checkpoint::check_output(output, files.checkpoint_bytes(models::parameter_table(given.config)), cluster);
 
   const Datasets datasets = prepare_datasets(job, given.text, cluster, log);
+  check_memory(job, given.config, mesh, datasets, cluster, log);
   auto exchange = parallel::make_mpi_exchange(cluster, mesh);
   const auto state = cluster.together("take the memory", [&] {
     return std::make_unique<ModelState<HostFp32>>(job, given.config, std::move(exchange));

@@ -15,6 +15,7 @@
 ///   training.h       the loop: resume, step, evaluate, save, stop
 ///   step.h           one optimizer step over the mesh
 ///   model_state.h    this rank's weights, gradients, moments and the decoder that uses them
+///   memory_check.h   does it fit
 ///   datasets.h       the job's files -> packs; encoded_files.h: encoded once, found again
 ///   run_files.h      what a run writes and reads under its output folder
 ///   metrics.h        numbers of an iteration; metrics.jsonl. tensorboard.h, progress.h: the same for people

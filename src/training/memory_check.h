@@ -1,0 +1,17 @@
+#pragma once
+#include "base/log.h"
+#include "cluster/cluster.h"
+#include "job/job.h"
+#include "models/config.h"
+#include "models/memory.h"
+#include "training/datasets.h"
+
+namespace moebius::training {
+
+/// Says what the training will need on this rank, by purpose, and refuses a job that cannot fit: the ranks of
+/// a node together must need less than the node has. Counted for the longest micro batch with even routing.
+/// Collective; throws AgreedError (ClusterError's code).
+void check_memory(const job::Job& job, const models::ModelConfig& config, const cluster::Mesh& mesh,
+                  const Datasets& datasets, cluster::Cluster& cluster, const Log& log);
+
+}  // namespace moebius::training
