@@ -248,8 +248,9 @@ void write_folder(const WeightSource& source, const models::ModelFiles& files, c
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   std::size_t tensors = 0;
   for (const FilePlan::File& file : plan.files) tensors += file.tensors.size();
-  log.info("{}: {} tensors in {} files, {}, written in {}", target.string(), tensors, plan.files.size(),
-           bytes_text(plan.tensor_bytes), seconds_text(seconds.count()));
+  log.info("{}: {} tensors in {} {}, {}, written in {}", target.string(), tensors, plan.files.size(),
+           plan.files.size() == 1 ? "file" : "files", bytes_text(plan.tensor_bytes),
+           seconds_text(seconds.count()));
   const std::string note = other_dtype_than_config(plan, files);
   if (!note.empty()) log.info("{}: {}", target.string(), note);
 }
