@@ -57,6 +57,7 @@ TEST_CASE("a folder without tokenizer.json is refused with what it lacks", "[dat
 TEST_CASE("a file that is not JSON is refused with the byte", "[data][tokenizer]") {
   CHECK_THAT(refusal(std::string(R"({"model": {)")), contains("tokenizer.json: byte 12: not JSON: "));
   CHECK_THAT(refusal(std::string("")), contains("not JSON"));
+  CHECK_THAT(refusal(std::string("[1e999]")), contains("not JSON"));
   CHECK_THAT(refusal(std::string("[1]")),
              contains("tokenizer.json: top level: must be an object, is an array"));
 }

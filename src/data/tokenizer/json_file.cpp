@@ -20,13 +20,21 @@ std::string_view kind_of(simdjson::dom::element value) {
   }
 }
 
+/// nlohmann's reason, without the "[json.exception.parse_error.101] " before it.
+std::string_view without_code(std::string_view reason) {
+  const std::size_t end = reason.find("] ");
+  return end == std::string_view::npos ? reason : reason.substr(end + 2);
+}
+
 /// simdjson does not say where it gave up; nlohmann does, and a refused file may take the time.
 [[noreturn]] void refuse_syntax(const std::string& path, std::string_view otherwise) {
   std::ifstream stream(path, std::ios::binary);
   try {
     const auto parsed = nlohmann::json::parse(stream);
   } catch (const nlohmann::json::parse_error& error) {
-    throw InputError(fmt::format("{}: byte {}: not JSON: {}", path, error.byte, error.what()));
+    throw InputError(fmt::format("{}: byte {}: not JSON: {}", path, error.byte, without_code(error.what())));
+  } catch (const nlohmann::json::exception& error) {  // a number beyond all bounds
+    throw InputError(fmt::format("{}: not JSON: {}", path, without_code(error.what())));
   }
   throw InputError(fmt::format("{}: not JSON: {}", path, otherwise));
 }
