@@ -121,8 +121,8 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
   ModelMemory memory = fixed_memory(config, mesh, longest);
   memory.gradients = memory.weights;
   memory.moments = 2 * memory.weights;
-  // Embedding, the last norm's sum and the gradient in the hidden states; the last norm.
-  memory.activations = 3 * of.stream() + of.norm();
+  // Embedding, the last norm's sum and the gradient in the hidden states; the last norm; log-probabilities.
+  memory.activations = 3 * of.stream() + of.norm() + room(shape.targets);
   std::int64_t forward = of.embedding(), backward = of.embedding();
   for (std::size_t n = 0; n < config.is_moe_layer.size(); ++n) {
     const bool is_moe = config.is_moe_layer[n];
@@ -145,7 +145,7 @@ ModelMemory scoring_memory(const ModelConfig& config, const Mesh& mesh, const Mi
     layer = std::max(layer, 2 * of.norm() + of.attention_saved() + of.mlp_saved(is_moe));
     forward = std::max({forward, of.whole(), is_moe ? of.moe_forward() : of.dense_forward()});
   }
-  memory.activations = of.stream() + layer;
+  memory.activations = of.stream() + std::max(layer, of.norm() + room(shape.targets));
   memory.workspace = std::max(of.stream() + forward, of.head(false));
   return memory;
 }

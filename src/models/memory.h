@@ -28,8 +28,9 @@ struct ModelMemory {
 };
 
 /// What training a decoder needs on this rank of the mesh in fp32, the same numbers that the arenas report:
-/// activations and workspace are Arena::peak_bytes of models/decoder (tests/models/memory_test.cpp), when
-/// gradients in hidden states lie among the activations. `longest`: see Decoder::Options.
+/// activations and workspace are Arena::peak_bytes of models/decoder (tests/models/memory_test.cpp), when the
+/// log-probabilities and the gradient in the hidden states lie among the activations. `longest`: see
+/// Decoder::Options.
 [[nodiscard]] ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh,
                                           const MicroBatchShape& shape, std::int64_t longest);
 

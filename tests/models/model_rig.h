@@ -116,19 +116,18 @@ inline StepResult train_micro_batch(ModelRig& rig, const Packed& packed, std::in
   const auto hidden = rig.decoder().forward(batch.view(), ModelRig::Decoder::Keep::for_backward, saved);
   std::vector<float> weights = batch.of_targets(packed.scale);
   for (float& weight : weights) weight /= float(trained);
-  std::vector<float> log_probabilities(weights.size());
   const std::int64_t targets = batch.target_count();
+  const auto log_probabilities = rig.activations().make<float>(targets);
   const auto dhidden = rig.activations().make<float>(hidden.shape);
-  rig.decoder().loss(hidden, batch.view(),
-                     {.weights = {weights.data(), {targets}},
-                      .log_probabilities = {log_probabilities.data(), {targets}},
-                      .dhidden = dhidden},
-                     rig.gradients());
+  rig.decoder().loss(
+      hidden, batch.view(),
+      {.weights = {weights.data(), {targets}}, .log_probabilities = log_probabilities, .dhidden = dhidden},
+      rig.gradients());
   rig.decoder().backward({dhidden, coefficients}, batch.view(), saved, rig.gradients());
   const models::RouterTotals totals = rig.decoder().router_totals(saved);
   StepResult result{.aux = totals.aux, .z = totals.z};
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    result.loss -= double(weights[i]) * double(log_probabilities[i]);
+    result.loss -= double(weights[i]) * double(log_probabilities(std::int64_t(i)));
   }
   return result;
 }
