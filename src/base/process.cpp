@@ -22,4 +22,8 @@ std::int64_t machine_memory_bytes() {
   return bytes;
 }
 
+int online_cores() {
+  return int(sysconf(_SC_NPROCESSORS_ONLN));
+}
+
 }  // namespace moebius

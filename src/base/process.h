@@ -8,4 +8,7 @@ namespace moebius {
 /// Memory of this machine, or of the control group that the process is confined to, where that is less.
 [[nodiscard]] std::int64_t machine_memory_bytes();
 
+/// Cores of this machine, whoever may use them.
+[[nodiscard]] int online_cores();
+
 }  // namespace moebius

@@ -1,8 +1,11 @@
 #include "commands/session.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/file.h"
+#include "base/process.h"
+#include "kernels/threads.h"
 
 namespace moebius::commands {
 namespace {
@@ -18,6 +21,14 @@ std::string read_job_file(const std::string& path) {
 }
 
 }  // namespace
+
+void share_cores(const Session& session) {
+  if (session.environment.get("OMP_NUM_THREADS")) return;
+  const auto ranks = int(session.cluster.node().ranks.size());
+  const int share = std::max(1, online_cores() / ranks);
+  kernels::set_threads(
+      std::min(share, kernels::usable_cores()));  // fewer where the launcher binds ranks to cores
+}
 
 job::Job load_job(const JobArguments& arguments, job::Purpose purpose, Session& session) {
   auto& cluster = session.cluster;

@@ -18,6 +18,10 @@ struct Session {
   Log log;
 };
 
+/// Divides the node's cores between its ranks, unless OMP_NUM_THREADS says how many threads each shall have:
+/// more threads than cores would spend their time waiting for each other.
+void share_cores(const Session& session);
+
 /// Reads the job file on rank 0, parses and validates it on all. Throws UsageError with every problem.
 [[nodiscard]] job::Job load_job(const JobArguments& arguments, job::Purpose purpose, Session& session);
 
