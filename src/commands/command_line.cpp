@@ -1,13 +1,31 @@
 #include "commands/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
 #include <fmt/format.h>
 #include <functional>
 #include <memory>
 #include <sstream>
 
+#include "base/text.h"
+
 namespace moebius::commands {
 namespace {
+
+constexpr double kMost = 1e15;  // fits an int64 with room for sums
+
+/// A number that is not below `least`; CLI11's own validators tell the range of a double instead.
+CLI::Validator at_least(double least) {
+  const auto complaint = [least](const std::string& text) {
+    double number = 0;
+    const char* end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, number);
+    const bool is_number = error == std::errc() && rest == end && number >= least && number <= kMost;
+    return is_number ? "" : fmt::format("{} is not a number from {} to {}", text, least, kMost);
+  };
+  return {complaint, fmt::format("(>= {})", least)};
+}
 
 /// Collects the commands while CLI11 parses; `chosen` is what the user wrote.
 class Grammar {
@@ -25,11 +43,13 @@ class Grammar {
   }
   void add_job(CLI::App* command, JobArguments& job);
   void add_mesh(CLI::App* command, InferenceMesh& mesh);
+  void refuse_adapter(CLI::App* command);
   void add_job_commands();
   void add_folder_commands();
   void add_model_commands();
   void add_generate();
   void refuse(const char* name, const char* description);
+  [[nodiscard]] std::optional<Reply> unknown_command(const std::string& word) const;
 
   CLI::App app_{"Trains mixture-of-experts language models as a batch job.", "moebius"};
   std::optional<Command> chosen_;
@@ -55,8 +75,14 @@ void Grammar::add_job(CLI::App* command, JobArguments& job) {
 }
 
 void Grammar::add_mesh(CLI::App* command, InferenceMesh& mesh) {
-  command->add_option("--tensor", mesh.tensor, "ranks that share a layer");
-  command->add_option("--expert", mesh.expert, "ranks that share the experts");
+  command->add_option("--tensor", mesh.tensor, "ranks that share a layer")->check(at_least(1));
+  command->add_option("--expert", mesh.expert, "ranks that share the experts")->check(at_least(1));
+}
+
+void Grammar::refuse_adapter(CLI::App* command) {
+  command->add_option_function<std::string>(
+      "--adapter", [this, command](const std::string&) { refused_ = command->get_name() + " --adapter"; },
+      "PEFT folder (not built yet)");
 }
 
 void Grammar::add_job_commands() {
@@ -69,8 +95,7 @@ void Grammar::add_job_commands() {
   std::shared_ptr<RenderCommand> render;
   command = add("render", "what the model sees of the data: text, input_ids, labels, loss_scale", render);
   add_job(command, render->job);
-  command->add_option("--rows", render->rows, "only the first N rows of each file")
-      ->check(CLI::PositiveNumber);
+  command->add_option("--rows", render->rows, "only the first N rows of each file")->check(at_least(1));
   command->add_option("-o,--out", render->out, "file to write instead of stdout");
 }
 
@@ -90,6 +115,7 @@ void Grammar::add_folder_commands() {
   command->add_flag_callback(
       "--check", [exported] { exported->check = ExportCommand::Check::compare_logits; },
       "compare logits before and after");
+  refuse_adapter(command);
   command->add_flag_callback("--merge-adapter", [this] { refused_ = "export --merge-adapter"; });
   command->add_flag_callback("--adapter-only", [this] { refused_ = "export --adapter-only"; });
 
@@ -104,7 +130,7 @@ void Grammar::add_model_commands() {
   command->add_option("MODEL", score->model, "Hugging Face folder or checkpoint")->required();
   command->add_option("--input", score->input, "rows {\"input_ids\": [...]}")->required();
   command->add_option("-o,--out", score->out, "file to write instead of stdout");
-  command->add_flag_callback("--adapter{}", [this] { refused_ = "--adapter"; });
+  refuse_adapter(command);
   add_mesh(command, score->mesh);
 
   std::shared_ptr<TokenizeCommand> tokenize;
@@ -131,11 +157,10 @@ void Grammar::add_generate() {
   command->add_flag_callback(
       "--ignore-eos", [generate] { generate->end_token = GenerateCommand::EndToken::ignored; },
       "go on past the end token");
-  command->add_option("--max-new-tokens", generate->max_new_tokens)->check(CLI::PositiveNumber);
-  command->add_option("--temperature", generate->temperature, "0: the likeliest token")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--seed", generate->seed, "of the draws at a temperature above 0");
-  command->add_flag_callback("--adapter{}", [this] { refused_ = "--adapter"; });
+  command->add_option("--max-new-tokens", generate->max_new_tokens)->check(at_least(1));
+  command->add_option("--temperature", generate->temperature, "0: the likeliest token")->check(at_least(0));
+  command->add_option("--seed", generate->seed, "of the draws at a temperature above 0")->check(at_least(0));
+  refuse_adapter(command);
   add_mesh(command, generate->mesh);
 }
 
@@ -145,16 +170,34 @@ void Grammar::refuse(const char* name, const char* description) {
   command->callback([this, name] { refused_ = name; });
 }
 
+/// What is wrong with the first word, where something is: CLI11 only says that a command is missing.
+std::optional<Reply> Grammar::unknown_command(const std::string& word) const {
+  if (word == "-h" || word == "--help") return {};
+  std::vector<std::string> names;
+  for (const CLI::App* command : app_.get_subcommands({})) names.push_back(command->get_name());
+  if (std::ranges::count(names, word) > 0) return {};
+  const std::string nearest = nearest_spelling(word, names);
+  const std::string cure = nearest.empty() ? fmt::format("the commands are {}", join(names))
+                                           : fmt::format("did you mean '{}'?", nearest);
+  return Reply{word.empty() ? fmt::format("a command is missing ({})", cure)
+                            : fmt::format("unknown command '{}' ({})", word, cure),
+               ExitCode::usage};
+}
+
 std::variant<Command, Reply> Grammar::parse(int argc, const char* const* argv) {
+  if (const auto reply = unknown_command(argc > 1 ? argv[1] : "")) return *reply;
   try {
     app_.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     std::ostringstream out, err;
     const int status = app_.exit(error, out, err);
-    if (status == 0) return Reply{out.str(), 0};
-    return Reply{err.str(), 2};
+    if (status == 0) return Reply{out.str(), ExitCode::done};
+    std::string text = err.str();
+    while (text.ends_with('\n')) text.pop_back();
+    return Reply{text, ExitCode::usage};
   }
-  if (refused_) return Reply{fmt::format("moebius {}: not built yet in this version\n", *refused_), 2};
+  if (refused_)
+    return Reply{fmt::format("moebius {}: not built yet in this version", *refused_), ExitCode::usage};
   return *chosen_;
 }
 

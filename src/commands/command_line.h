@@ -5,6 +5,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/error.h"
+
 namespace moebius::commands {
 
 /// What stands on the command line, one struct a command.
@@ -66,10 +68,10 @@ struct VersionCommand {};
 using Command = std::variant<TrainCommand, CheckCommand, RenderCommand, ImportCommand, ExportCommand,
                              ScoreCommand, GenerateCommand, TokenizeCommand, InspectCommand, VersionCommand>;
 
-/// A text for the user and the exit code instead of a command: --help (0), or what is wrong (2).
+/// A text for the user instead of a command: --help (done), or what is wrong (usage).
 struct Reply {
   std::string text;
-  int exit_code;
+  ExitCode exit_code;
 };
 
 [[nodiscard]] std::variant<Command, Reply> parse_command_line(int argc, const char* const* argv);

@@ -22,6 +22,7 @@ ExitCode dispatch(const Command& command, Session& session) {
     ExitCode operator()(const InspectCommand& c) const { return inspect(c, session); }
     ExitCode operator()(const VersionCommand& c) const { return version(c, session); }
   };
+  share_cores(session);
   return std::visit(Verbs{session}, command);
 }
 
@@ -38,14 +39,19 @@ bool speaks(const cluster::Environment& environment) {
 int run(int argc, char** argv) {
   const cluster::Environment environment = cluster::Environment::of(environ);
   const std::variant<Command, Reply> parsed = parse_command_line(argc, argv);
-  if (const auto* reply = std::get_if<Reply>(&parsed)) {
-    if (speaks(environment)) std::fputs(reply->text.c_str(), reply->exit_code == 0 ? stdout : stderr);
-    return reply->exit_code;
+  const auto* reply = std::get_if<Reply>(&parsed);
+  if (reply != nullptr && reply->exit_code == ExitCode::done) {
+    if (speaks(environment)) std::fputs(reply->text.c_str(), stdout);
+    return int(ExitCode::done);
   }
   try {
     cluster::Cluster cluster(environment);
     Session session{cluster, environment, Log(int(cluster.rank()))};
-    return int(cluster.conclude([&] { return dispatch(std::get<Command>(parsed), session); }));
+    return int(cluster.conclude([&] {
+      // Told together: a launcher ends the other ranks when the first one returns an error, said or unsaid.
+      if (reply != nullptr) throw cluster::AgreedError(reply->exit_code, reply->text);
+      return dispatch(std::get<Command>(parsed), session);
+    }));
   } catch (const Error& error) {  // start-up itself failed
     std::fprintf(stderr, "error: %s\n", error.what());
     return int(error.code());
