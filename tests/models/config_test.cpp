@@ -177,6 +177,8 @@ TEST_CASE("rotary settings that contradict or are not built are refused", "[mode
   CHECK(refusal_with("rope_scaling", 4) == "config.json: rope_scaling = 4 must be an object");
   CHECK(refusal_with("rope_parameters", {{"rope_theta", 10.0}}) ==
         "config.json: rope_theta = 1000000.0 contradicts rope_parameters.rope_theta = 10");
+  CHECK(refusal_with("rope_parameters", {{"full_attention", {{"rope_theta", 10.0}}}})
+            .starts_with(R"(config.json: rope_parameters.full_attention = {"rope_theta":10.0} gives)"));
   CHECK(refusal_with("partial_rotary_factor", 0.5).find("not built") != std::string::npos);
 }
 

@@ -71,6 +71,10 @@ void read_rope(const ConfigReader& reader, ModelConfig& config) {
   if (reader.has("rope_scaling")) read_scaling(reader.part("rope_scaling"), config, config.rope_scaling);
   if (!reader.has("rope_parameters")) return;
   const ConfigReader keys = reader.part("rope_parameters");
+  for (const char* type : {"full_attention", "sliding_attention"}) {
+    if (keys.has(type))
+      keys.refuse(type, "gives a kind of layer its own rotary positions, which is not built");
+  }
   if (reader.has("rope_theta") &&
       keys.real_or("rope_theta", config.rope_theta, kTheta) != config.rope_theta) {
     reader.refuse("rope_theta", fmt::format("contradicts rope_parameters.rope_theta = {}",
