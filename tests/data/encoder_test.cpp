@@ -23,8 +23,8 @@ Tokenizer chat_tokenizer() {
 }
 
 const Tokenizer& tokenizer() {
-  static const Tokenizer kTokenizer = chat_tokenizer();
-  return kTokenizer;
+  static const Tokenizer shared = chat_tokenizer();
+  return shared;
 }
 
 Row row_of(const std::string& json) {

@@ -74,7 +74,7 @@ job::Job job_of(const json& settings) {
 fs::path rows_file(const fs::path& folder, const json& settings, const fs::path& scratch) {
   const std::string format = settings.value("format", "jsonl");
   if (format != "json") return folder / ("rows." + format);
-  const fs::path path = scratch / "rows.json";
+  fs::path path = scratch / "rows.json";
   std::ofstream file(path);
   std::string separator = "[";
   for (const std::string& line : lines_of(folder / "rows.jsonl"))

@@ -4,27 +4,31 @@
 #include <tuple>
 
 namespace moebius::data {
+namespace {
+
+constexpr std::array<std::string_view, kDropReasons> kTexts{
+    "longer than max_length",
+    "no messages",
+    "messages malformed",
+    "unknown role",
+    "content is null",
+    "content is not text",
+    "images, audio, video or objects, which are not built",
+    "a system message after the first message",
+    "a tool result out of place",
+    "tool call malformed",
+    "tools malformed",
+    "history malformed",
+    "loss, loss_scale or chat_template_kwargs malformed",
+    "rejected answer malformed or equal to the response",
+    "input_ids, labels or loss_scale malformed",
+    "a token id outside of the vocabulary",
+    "[data.columns] gives two columns one name",
+};
+
+}  // namespace
 
 std::string_view reason_text(DropReason reason) {
-  constexpr std::array<std::string_view, kDropReasons> kTexts{
-      "longer than max_length",
-      "no messages",
-      "messages malformed",
-      "unknown role",
-      "content is null",
-      "content is not text",
-      "images, audio, video or objects, which are not built",
-      "a system message after the first message",
-      "a tool result out of place",
-      "tool call malformed",
-      "tools malformed",
-      "history malformed",
-      "loss, loss_scale or chat_template_kwargs malformed",
-      "rejected answer malformed or equal to the response",
-      "input_ids, labels or loss_scale malformed",
-      "a token id outside of the vocabulary",
-      "[data.columns] gives two columns one name",
-  };
   return kTexts[std::size_t(reason)];
 }
 

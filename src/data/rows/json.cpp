@@ -153,7 +153,7 @@ struct JsonParser::State {
     const std::size_t first = text.find_first_not_of(" \t\r\n");
     if (first == std::string_view::npos) throw NotJson{};
     const bool is_scalar = text[first] != '{' && text[first] != '[';
-    if (is_scalar) buffer = "[" + buffer + "]";  // on-demand parsing reads scalars only inside something
+    if (is_scalar) buffer.insert(0, 1, '[') += ']';  // on-demand parsing reads scalars only inside something
     buffer.reserve(buffer.size() + simdjson::SIMDJSON_PADDING);
     auto document = checked(parser.iterate(buffer.data(), buffer.size(), buffer.capacity()));
     Json value = buffer[is_scalar ? 0 : first] == '[' ? build_array(document, 1) : build_object(document, 1);

@@ -13,6 +13,13 @@
 namespace moebius::data {
 namespace {
 
+constexpr std::array<std::pair<std::string_view, Role>, 6> kRoles{{{"system", Role::system},
+                                                                   {"user", Role::user},
+                                                                   {"assistant", Role::assistant},
+                                                                   {"tool_call", Role::tool_call},
+                                                                   {"tool_response", Role::tool_result},
+                                                                   {"tool", Role::tool_result}}};
+
 std::string text_of_blocks(Json::Array blocks) {
   std::string text;
   for (Json& block : blocks) {
@@ -33,12 +40,6 @@ std::string text_of_blocks(Json::Array blocks) {
 }
 
 Role role_of(const Json* role) {
-  constexpr std::array<std::pair<std::string_view, Role>, 6> kRoles{{{"system", Role::system},
-                                                                     {"user", Role::user},
-                                                                     {"assistant", Role::assistant},
-                                                                     {"tool_call", Role::tool_call},
-                                                                     {"tool_response", Role::tool_result},
-                                                                     {"tool", Role::tool_result}}};
   if (role == nullptr || role->text() == nullptr) {
     throw Dropped{DropReason::malformed_messages, "a message without a role"};
   }

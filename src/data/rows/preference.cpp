@@ -10,6 +10,8 @@
 namespace moebius::data {
 namespace {
 
+constexpr std::array<std::string_view, 3> kOpening{"system", "user", "human"};
+
 constexpr std::array<std::string_view, 3> kMessages{"messages", "conversations", "conversation"};
 
 bool starts_a_conversation(const Json::Array& messages) {
@@ -17,7 +19,6 @@ bool starts_a_conversation(const Json::Array& messages) {
   const Json* role = messages.front().find("role");
   if (role == nullptr) role = messages.front().find("from");
   if (role == nullptr || role->text() == nullptr) return false;
-  constexpr std::array<std::string_view, 3> kOpening{"system", "user", "human"};
   return std::find(kOpening.begin(), kOpening.end(), *role->text()) != kOpening.end();
 }
 

@@ -58,6 +58,7 @@ void sort_by_calls(std::span<Result> results, const std::vector<const Json*>& or
     if (matches != 1 || is_taken) return;
   }
   std::vector<Result> sorted;
+  sorted.reserve(place.size());
   for (const std::size_t from : place) sorted.push_back(results[from]);
   std::move(sorted.begin(), sorted.end(), results.begin());
 }
@@ -188,6 +189,7 @@ std::vector<Json::Object> from_anthropic(std::vector<Json::Object> messages) {
     const auto first_other = std::find_if(blocks.begin(), blocks.end(),
                                           [](const Json& block) { return !type_is(block, "tool_result"); });
     std::vector<const Json*> ids;
+    ids.reserve(calls.size());
     for (const Json& call : calls) ids.push_back(call.find("id"));
     sort_by_calls(std::span(blocks.begin(), first_other), ids,
                   [](const Json& block) { return block.find("tool_use_id"); });

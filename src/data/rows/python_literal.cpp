@@ -9,6 +9,10 @@
 namespace moebius::data {
 namespace {
 
+// Letters behind a backslash, and what they stand for.
+constexpr std::string_view kEscapes = "abfnrtv\\'\"";
+constexpr std::string_view kEscaped = "\a\b\f\n\r\t\v\\'\"";
+
 constexpr int kMaxDepth = 256;
 
 struct NotALiteral {};  // thrown and caught in this file
@@ -156,11 +160,9 @@ class Reader {
   void escape(std::string& out) {
     if (at_ + 1 >= text_.size()) throw NotALiteral{};
     const char letter = text_[at_ + 1];
-    constexpr std::string_view kLetters = "abfnrtv\\'\"";
-    constexpr std::string_view kMeanings = "\a\b\f\n\r\t\v\\'\"";
     at_ += 2;
-    if (const auto known = kLetters.find(letter); known != std::string_view::npos) {
-      out += kMeanings[known];
+    if (const auto known = kEscapes.find(letter); known != std::string_view::npos) {
+      out += kEscaped[known];
     } else if (letter == 'x' || letter == 'u' || letter == 'U') {
       append_utf8(code(letter == 'x' ? 2 : letter == 'u' ? 4 : 8, 16), out);
     } else if (letter >= '0' && letter <= '7') {

@@ -18,6 +18,9 @@
 namespace moebius::data {
 namespace {
 
+constexpr std::array<std::string_view, 7> kMedia{"images", "image", "audios", "audio",
+                                                 "videos", "video", "objects"};
+
 constexpr std::array<ColumnName, 5> kChatNames{{{"messages", "messages"},
                                                 {"conversation", "messages"},
                                                 {"conversations", "messages"},
@@ -39,8 +42,6 @@ void rename_by_job(Json::Object& columns, const RowSettings& settings) {
 }
 
 void refuse_media(const Json::Object& columns) {
-  constexpr std::array<std::string_view, 7> kMedia{"images", "image", "audios", "audio",
-                                                   "videos", "video", "objects"};
   for (const std::string_view name : kMedia) {
     const Json* value = find_member(columns, name);
     if (value != nullptr && !value->is_empty()) throw Dropped{DropReason::media, std::string(name)};

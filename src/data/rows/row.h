@@ -73,7 +73,7 @@ class RowParser {
 
  private:
   Json::Object columns_of(const RawRow& row);
-  Json::Object fields_of(const RawRow& row) const;
+  [[nodiscard]] Json::Object fields_of(const RawRow& row) const;
 
   const RowFile* file_;
   RowSettings settings_;

@@ -12,6 +12,9 @@
 namespace moebius::data {
 namespace {
 
+constexpr std::array<std::string_view, 7> kNotBuilt{".parquet", ".arrow", ".gz", ".zst",
+                                                    ".xz",      ".bz2",   ".txt"};
+
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::string_view kSpace = " \t\r\n";
 
@@ -24,8 +27,6 @@ std::string extension_of(const std::filesystem::path& path) {
 
 void expect_known_kind(const std::filesystem::path& path, const std::string& extension) {
   if (extension == ".jsonl" || extension == ".json" || extension == ".csv") return;
-  constexpr std::array<std::string_view, 7> kNotBuilt{".parquet", ".arrow", ".gz", ".zst",
-                                                      ".xz",      ".bz2",   ".txt"};
   if (std::find(kNotBuilt.begin(), kNotBuilt.end(), extension) != kNotBuilt.end()) {
     throw InputError(fmt::format("{}: {} files are not built; write it as .jsonl, .json or .csv",
                                  path.string(), extension.substr(1)));

@@ -9,6 +9,12 @@
 namespace moebius::data {
 namespace {
 
+// A schema's keys under which a null is meant, items may be null, and keys are names.
+constexpr std::array<std::string_view, 2> kNullValue{"default", "const"};
+constexpr std::array<std::string_view, 2> kNullItem{"enum", "examples"};
+constexpr std::array<std::string_view, 6> kNames{"properties",  "patternProperties", "$defs",
+                                                 "definitions", "dependentSchemas",  "dependencies"};
+
 template <std::size_t N>
 bool is_one_of(std::string_view key, const std::array<std::string_view, N>& keys) {
   return std::find(keys.begin(), keys.end(), key) != keys.end();
@@ -17,10 +23,6 @@ bool is_one_of(std::string_view key, const std::array<std::string_view, N>& keys
 /// A schema without the nulls that columnar files put where a tool lacks a key that others have. A null is
 /// meant only as the value of default and const, under x- keys, and inside enum and examples.
 Json without_padding(Json schema) {
-  constexpr std::array<std::string_view, 2> kNullValue{"default", "const"};
-  constexpr std::array<std::string_view, 2> kNullItem{"enum", "examples"};
-  constexpr std::array<std::string_view, 6> kNames{"properties",  "patternProperties", "$defs",
-                                                   "definitions", "dependentSchemas",  "dependencies"};
   if (auto* items = schema.as<Json::Array>()) {
     for (Json& item : *items) item = without_padding(std::move(item));
     return schema;

@@ -11,6 +11,14 @@
 namespace moebius::data {
 namespace {
 
+constexpr std::string_view kOpen = "<think>";
+constexpr std::string_view kClose = "</think>";
+constexpr std::string_view kChannel = "<|channel>thought\n<channel|>";
+constexpr std::string_view kTagged = "</mm:think>";
+constexpr std::string_view kBudget =
+    "<seed:think><seed:cot_budget_reflect>The current thinking budget is 0, so I will directly start "
+    "answering the question.</seed:cot_budget_reflect>\n</seed:think>";
+
 bool is_trained(Strategy strategy, const Context& context) {
   if (context.segment.loss) return *context.segment.loss;
   const bool is_answer = context.kind != ContextKind::other;
@@ -23,13 +31,6 @@ bool is_trained(Strategy strategy, const Context& context) {
 
 /// Bytes of an empty thought at the front of `text`, white space after it included; 0 where there is none.
 std::size_t empty_think(std::string_view text) {
-  constexpr std::string_view kOpen = "<think>";
-  constexpr std::string_view kClose = "</think>";
-  constexpr std::string_view kChannel = "<|channel>thought\n<channel|>";
-  constexpr std::string_view kTagged = "</mm:think>";
-  constexpr std::string_view kBudget =
-      "<seed:think><seed:cot_budget_reflect>The current thinking budget is 0, so I will directly start "
-      "answering the question.</seed:cot_budget_reflect>\n</seed:think>";
   std::size_t at = 0;
   if (text.starts_with(kOpen)) at = kOpen.size() + space_in_front(text.substr(kOpen.size()));
   if (text.substr(at).starts_with(kClose)) {

@@ -107,6 +107,7 @@ ModelText model_text(std::string_view config, std::string_view tokenizer_config,
 const Template& automatic_template(const ModelText& model) {
   if (const Template* found = find_template(automatic_name(model))) return *found;
   std::vector<std::string> names;
+  names.reserve(kTemplates.size());
   for (const Template& each : kTemplates) names.emplace_back(each.name);
   throw UsageError(fmt::format(
       "data.template = \"auto\": no template built here fits the chat template of model_type \"{}\" (built: "
