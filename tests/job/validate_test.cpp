@@ -6,8 +6,8 @@
 #include "job/load.h"
 #include "job/names.h"
 #include "job/parse.h"
-#include "tests/job/repository.h"
 #include "tests/support/catch.h"
+#include "tests/support/repository.h"
 
 namespace moebius::job {
 namespace {

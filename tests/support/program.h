@@ -37,18 +37,22 @@ struct Outcome {
 /// The moebius binary with these arguments on `ranks` ranks (1: without mpirun), in `folder`.
 class Program {
  public:
+  /// `timeout`'s exit code for a run that hangs.
+  static constexpr int kHung = 124;
+
   explicit Program(const TemporaryFolder& folder) : folder_(folder) {}
 
   [[nodiscard]] Outcome run(int ranks, const std::vector<std::string>& arguments) const {
     const std::string out = (folder_ / "stdout").string(), err = (folder_ / "stderr").string();
-    const std::string line =
-        command(ranks, arguments) + " >" + quoted(out) + " 2>" + quoted(err) + " </dev/null";
+    const std::string line = "cd " + quoted(folder_.path().string()) + " && timeout --kill-after=10 600 " +
+                             command(ranks, arguments) + " >" + quoted(out) + " 2>" + quoted(err) +
+                             " </dev/null";
     const int status = std::system(line.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out), slurp(err)};
   }
   [[nodiscard]] static std::string command(int ranks, const std::vector<std::string>& arguments) {
     std::string line =
-        ranks == 1 ? "OMP_NUM_THREADS=2 " : quoted(MPI_TEST_RUN) + " " + std::to_string(ranks) + " ";
+        ranks == 1 ? "env OMP_NUM_THREADS=2 " : quoted(MPI_TEST_RUN) + " " + std::to_string(ranks) + " ";
     line += quoted(MOEBIUS_BINARY);
     for (const std::string& argument : arguments) line += " " + quoted(argument);
     return line;
