@@ -10,7 +10,6 @@ function(moebius_pkg name module)
   add_library(${name} ALIAS PkgConfig::${name}_PC)
 endfunction()
 
-moebius_pkg(openblas openblas)
 moebius_pkg(simdjson simdjson)
 moebius_pkg(pcre2 libpcre2-8)
 moebius_pkg(utf8proc libutf8proc)

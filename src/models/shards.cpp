@@ -10,6 +10,7 @@ namespace {
 void fill_normal(const Parameter& parameter, const Slab& slab, std::uint64_t seed, float* shard) {
   const Random random{seed, RandomStream::initialisation, tensor_id(parameter.name)};
   for (const Run& run : runs_of(parameter, slab)) {
+#pragma omp parallel for
     for (std::int64_t i = 0; i < run.count; ++i) {
       shard[run.local + i] = float(parameter.init.deviation * random.normal(std::uint64_t(run.whole + i)));
     }

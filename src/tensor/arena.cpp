@@ -57,6 +57,14 @@ void Arena<S>::release(Mark mark) {
     chunks_[i].used = kept;
   }
   current_ = mark.chunk;
+  if (used_ == 0 && chunks_.size() > 1) merge_chunks();
+}
+
+template <Space S>
+void Arena<S>::merge_chunks() {
+  for (const Chunk& chunk : chunks_) Memory<S>::release(chunk.data);
+  chunks_.clear();
+  chunk_bytes_ = std::max(chunk_bytes_, peak_);
 }
 
 template class Arena<Space::host>;

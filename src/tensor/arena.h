@@ -18,7 +18,9 @@ struct Memory {
 
 /// Memory for one purpose (weights, gradients, optimizer, activations, workspace), handed out as a stack:
 /// `make` allocates on top, `release(mark)` takes back everything made since `mark()`. Views stay valid until
-/// then. Chunks are kept, so a step that repeats allocates nothing from the system. Contents are undefined.
+/// then. Chunks are kept, so a step that repeats allocates nothing from the system; when everything has been
+/// taken back, several chunks become one of the largest size seen, so that steps of changing sizes leave no
+/// gaps. Contents are undefined.
 template <Space S>
 class Arena {
  public:
@@ -60,6 +62,7 @@ class Arena {
     std::int64_t size, used;
   };
   void* take(std::int64_t bytes);
+  void merge_chunks();
 
   std::string purpose_;
   std::int64_t chunk_bytes_;
