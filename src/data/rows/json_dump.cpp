@@ -85,17 +85,17 @@ std::string python_float(double value) {
   std::string digits(shortest.substr(0, e));
   if (digits.size() > 1) digits.erase(1, 1);  // the point
   const int exponent = std::atoi(shortest.data() + e + 1);
-  const std::string sign = std::signbit(value) ? "-" : "";
+  const std::string_view sign = std::signbit(value) ? "-" : "";
+  const std::string_view all = digits;
   // repr writes 1e-05 and 1e+16, but 0.0001 and 1000000000000000.0
   if (exponent < -4 || exponent >= 16) {
-    const std::string fraction = digits.size() > 1 ? "." + digits.substr(1) : "";
-    return fmt::format("{}{}{}e{}{:02}", sign, digits[0], fraction, exponent < 0 ? '-' : '+',
-                       std::abs(exponent));
+    return fmt::format("{}{}{}{}e{}{:02}", sign, all[0], all.size() > 1 ? "." : "", all.substr(1),
+                       exponent < 0 ? '-' : '+', std::abs(exponent));
   }
-  if (exponent < 0) return sign + "0." + std::string(std::size_t(-exponent - 1), '0') + digits;
+  if (exponent < 0) return fmt::format("{}0.{}{}", sign, std::string(std::size_t(-exponent - 1), '0'), all);
   const auto whole = std::size_t(exponent) + 1;
-  if (digits.size() <= whole) return sign + digits + std::string(whole - digits.size(), '0') + ".0";
-  return sign + digits.substr(0, whole) + "." + digits.substr(whole);
+  if (all.size() > whole) return fmt::format("{}{}.{}", sign, all.substr(0, whole), all.substr(whole));
+  return fmt::format("{}{}{}.0", sign, all, std::string(whole - all.size(), '0'));
 }
 
 }  // namespace moebius::data
