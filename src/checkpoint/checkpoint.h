@@ -26,6 +26,7 @@
 ///   folder.h          the checkpoints of a run: save, keep N, the newest whole one
 ///   output_folder.h   is it there, writable, large enough, and ours alone
 ///   inspect.h         what is in a file, and is it whole
+///   version.h         of the HDF5 library
 #include "checkpoint/contents.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/inspect.h"

@@ -112,6 +112,7 @@ std::string to_bytes(std::span<const SlabRecord> records) {
 }
 
 std::vector<SlabRecord> from_bytes(std::string_view bytes) {
+  if (bytes.empty()) return {};  // of a rank that wrote nothing
   std::vector<std::int64_t> words(bytes.size() / sizeof(std::int64_t));
   std::memcpy(words.data(), bytes.data(), words.size() * sizeof(std::int64_t));
   std::vector<SlabRecord> records;

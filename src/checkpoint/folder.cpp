@@ -95,7 +95,7 @@ std::string file_name_of(std::int64_t iteration) {
 }
 
 path Folder::save(const WriteRequest& request, std::int64_t keep) {
-  const path file = path_ / file_name_of(request.contents.iteration);
+  path file = path_ / file_name_of(request.contents.iteration);
   Contents contents;  // rank 0's go into the file
   cluster_.on_first_rank("prepare the checkpoint folder", [&] {
     std::filesystem::create_directories(path_);

@@ -10,6 +10,10 @@
 namespace moebius::checkpoint {
 namespace {
 
+constexpr hsize_t kMebibyte = hsize_t{1} << 20;
+constexpr std::array kAllDtypes{Dtype::float32, Dtype::bfloat16, Dtype::float16,
+                                Dtype::float64, Dtype::int32,    Dtype::int64};
+
 /// The first message of the stack, which HDF5 numbers from the innermost call outwards.
 herr_t take_innermost(unsigned number, const H5E_error2_t* error, void* text) {
   if (number == 0 && error->desc != nullptr) *static_cast<std::string*>(text) = error->desc;
@@ -24,7 +28,6 @@ void prepare_library() {
 /// The first format whose metadata has checksums (1.8), so that all tools read it; large tensors begin at
 /// multiples of 1 MiB.
 Handle file_access() {
-  constexpr hsize_t kMebibyte = hsize_t{1} << 20;
   prepare_library();
   Handle access(checked(H5Pcreate(H5P_FILE_ACCESS), "file access"), H5Pclose);
   checked(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18), "library version bounds");
@@ -153,11 +156,9 @@ Handle type_of(Dtype dtype) {
 }
 
 Dtype dtype_of(hid_t type) {
-  constexpr std::array kAll{Dtype::float32, Dtype::bfloat16, Dtype::float16,
-                            Dtype::float64, Dtype::int32,    Dtype::int64};
   const auto* found =
-      std::ranges::find_if(kAll, [&](Dtype dtype) { return H5Tequal(type, type_of(dtype).get()) > 0; });
-  if (found == kAll.end()) throw Hdf5Error("its elements are of a type that moebius does not write");
+      std::ranges::find_if(kAllDtypes, [&](Dtype dtype) { return H5Tequal(type, type_of(dtype).get()) > 0; });
+  if (found == kAllDtypes.end()) throw Hdf5Error("its elements are of a type that moebius does not write");
   return *found;
 }
 

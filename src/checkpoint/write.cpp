@@ -23,8 +23,9 @@ namespace {
 using cluster::Cluster;
 using std::filesystem::path;
 
-constexpr std::int64_t kLongestCall = std::int64_t{1} << 30;  // bytes a rank and call
-constexpr std::int64_t kShortRun = std::int64_t{1} << 16;     // bytes
+constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
+constexpr std::int64_t kLongestCall = 1024 * kMebibyte;    // bytes a rank and call
+constexpr std::int64_t kShortRun = std::int64_t{1} << 16;  // bytes
 
 path folder_of(const path& file) {
   return file.has_parent_path() ? file.parent_path() : ".";
@@ -78,9 +79,8 @@ struct TensorPlan {
 };
 
 /// The collective part: every rank writes its slabs, tensor after tensor. A rank that fails goes on making
-/// the calls, with nothing to write, until all know; so nobody waits for it. (Open MPI 4 does not do the
-/// same inside of a gathered write when the disk refuses: there the watchdog ends the job. Space was set
-/// aside before.)
+/// the calls, with nothing to write, until all know, so nobody waits for it. How MPI fails inside of a
+/// gathered write is its own affair: the calls are watched.
 class SlabWriter {
  public:
   SlabWriter(const path& file, const WriteRequest& request, Cluster& cluster)
@@ -280,7 +280,6 @@ void publish(const path& partial, const path& file) {
 
 std::int64_t file_bytes(const Contents& contents, const models::ParameterTable& table,
                         std::span<const std::vector<Dtype>> groups) {
-  constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
   std::int64_t bytes = 4 * kMebibyte;  // metadata that does not grow
   for (const std::vector<Dtype>& dtypes : groups) {
     for (std::size_t i = 0; i < table.size(); ++i) {

@@ -16,7 +16,7 @@ std::filesystem::path whole_file(const test::SharedFolder& folder, Cluster& clus
   test::State training(Mesh(cluster.size(), cluster.rank(), {}));
   training.fill(3);
   const auto contents = test::some_contents(7);
-  const auto file = folder / "step.h5";
+  auto file = folder / "step.h5";
   checkpoint::write_checkpoint(file, training.request(contents), cluster);
   return file;
 }
