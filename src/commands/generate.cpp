@@ -33,10 +33,14 @@ std::vector<Ids> message_prompts(const std::string& path, const data::Encoder& e
   std::vector<Ids> prompts;
   while (const auto raw = reader.next()) {
     const data::Row row = parser.parse(*raw);
-    const auto* chat = std::get_if<data::ChatRow>(&row);
-    if (chat == nullptr)
-      throw InputError(file.place(raw->offset) + ": no conversation; a row has \"messages\"");
-    prompts.push_back(encoder.encode_prompt(*chat));
+    try {
+      if (const auto* dropped = std::get_if<data::Dropped>(&row)) throw InputError(dropped->text());
+      const auto* chat = std::get_if<data::ChatRow>(&row);
+      if (chat == nullptr) throw InputError("no conversation; a row has \"messages\"");
+      prompts.push_back(encoder.encode_prompt(*chat));
+    } catch (const InputError& error) {
+      throw InputError(file.place(raw->offset) + " " + error.what());
+    }
   }
   return prompts;
 }
@@ -45,16 +49,19 @@ Prompts read_prompts(const GenerateCommand& command, const Language& language,
                      const models::ModelConfig& config, const std::vector<InputLine>& lines) {
   Prompts prompts;
   prompts.end_tokens.insert(config.end_tokens.begin(), config.end_tokens.end());
-  if (!command.prompt.empty()) prompts.rows.push_back(language.tokenizer().encode(command.prompt));
-  for (const InputLine& line : lines) prompts.rows.push_back(ids_of(line, "input_ids", config.vocab));
+  for (const InputLine& line : lines) {
+    prompts.rows.push_back(ids_of(line, "input_ids", config.vocab));
+    if (prompts.rows.back().empty())
+      throw InputError(line.place + ": \"input_ids\" is empty: there is nothing to continue");
+  }
+  if (command.ids.empty() && command.messages.empty()) {
+    prompts.rows.push_back(language.tokenizer().encode(command.prompt));
+    if (prompts.rows.back().empty()) throw InputError("--prompt is empty: there is nothing to continue");
+  }
   if (!command.messages.empty()) {
     const data::Encoder encoder = make_encoder(language);
     prompts.rows = message_prompts(command.messages, encoder);
     for (const std::int32_t id : encoder.stop_ids()) prompts.end_tokens.insert(id);
-  }
-  for (std::size_t i = 0; i < prompts.rows.size(); ++i) {
-    if (prompts.rows[i].empty())
-      throw InputError(fmt::format("prompt {} is empty: there is nothing to continue", i + 1));
   }
   return prompts;
 }
@@ -145,7 +152,7 @@ class Generator {
 };
 
 std::string row_text(const Ids& ids, const GenerateCommand& command, const data::Tokenizer* tokenizer) {
-  const std::string text = tokenizer == nullptr ? "" : tokenizer->decode(ids, data::SpecialTokens::skip);
+  std::string text = tokenizer == nullptr ? "" : tokenizer->decode(ids, data::SpecialTokens::skip);
   if (command.output == GenerateCommand::Output::text) return text;
   return fmt::format("{{\"ids\":[{}],\"text\":{}}}", fmt::join(ids, ","),
                      tokenizer == nullptr ? "null" : json_quoted(text));

@@ -9,14 +9,17 @@
 namespace moebius::commands {
 namespace {
 
+constexpr std::string_view kSection = "parallel.";  // of a job file; here they are options
+
 cluster::Degrees degrees_of(const models::ModelConfig& config, const InferenceMesh& wanted,
                             std::int64_t ranks) {
   const std::int64_t expert =
       wanted.expert.value_or(config.experts == 0 ? 1 : std::gcd(config.experts, ranks));
   const cluster::Degrees degrees{.tensor = wanted.tensor.value_or(1), .expert = expert};
   std::vector<std::string> problems;
-  for (const models::MeshProblem& problem : models::check_mesh(config, degrees))
-    problems.push_back(problem.text);
+  for (const models::MeshProblem& problem : models::check_mesh(config, degrees)) {
+    problems.push_back("--" + problem.text.substr(kSection.size()));
+  }
   if (!problems.empty()) throw UsageError(join(problems, "\n"));
   return degrees;
 }

@@ -7,6 +7,8 @@
 namespace moebius::commands {
 namespace {
 
+constexpr std::int64_t kRoundsAtOnce = 64;  // rows of a replica between two writes
+
 /// {"logprobs":[null, -1.25, ...]}: entry t is log p(ids[t] | ids[<t]).
 std::string row_text(const std::vector<std::int32_t>& ids, const std::vector<float>& log_probabilities) {
   std::string text = ids.empty() ? "{\"logprobs\":[" : "{\"logprobs\":[null";
@@ -32,7 +34,6 @@ ExitCode score(const ScoreCommand& command, Session& session) {
 
   InferenceModel model(source, config, command.mesh, std::int64_t(longest), session);
   RowOutput output(command.out, session);
-  constexpr std::int64_t kRoundsAtOnce = 64;
   const auto count = std::int64_t(rows.size());
   for (std::int64_t first = 0; first < count; first += kRoundsAtOnce * model.replicas()) {
     std::vector<RowOutput::Row> scored;

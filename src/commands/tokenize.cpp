@@ -8,6 +8,8 @@
 namespace moebius::commands {
 namespace {
 
+constexpr std::int64_t kAnyId = std::int64_t{1} << 31;  // decode writes nothing for ids without a token
+
 /// From a checkpoint, or from a folder that needs no more than tokenizer.json.
 data::Tokenizer open_tokenizer(const std::string& model) {
   if (std::filesystem::is_directory(model)) return data::Tokenizer::load(model);
@@ -22,7 +24,6 @@ std::string converted(const InputLine& line, const TokenizeCommand& command,
   if (command.direction == TokenizeCommand::Direction::encode) {
     return fmt::format("{{\"ids\":[{}]}}", fmt::join(tokenizer.encode(text_of(line, "text")), ","));
   }
-  constexpr std::int64_t kAnyId = std::int64_t{1} << 31;
   const std::vector<std::int32_t> ids = ids_of(line, "ids", kAnyId);
   return fmt::format("{{\"text\":{}}}", json_quoted(tokenizer.decode(ids, data::SpecialTokens::keep)));
 }

@@ -21,9 +21,9 @@ double loss_sum(const std::vector<float>& scale, View<const float, 1, Space::hos
 
 template <Platform P>
 MicroResult Sft<P>::accumulate(const data::MicroBatch& batch, const Share& share,
-                               const models::Shards<float, S>& gradients) {
+                               const models::Shards<float, kSpace>& gradients) {
   const models::HostBatch host = host_batch(batch, tensor_degree_);
-  const models::TokenBatch<S> tokens = host.view();
+  const models::TokenBatch<kSpace> tokens = host.view();
   const std::vector<float> scale = host.of_targets(batch.loss_scale);
   std::vector<float> weights(scale.size());
   const double divisor = double(std::max<std::int64_t>(share.trained_tokens, 1));
@@ -35,7 +35,7 @@ MicroResult Sft<P>::accumulate(const data::MicroBatch& batch, const Share& share
     const Timed timed(times_, "forward");
     return decoder_.forward(tokens, models::Decoder<P>::Keep::for_backward, saved);
   }();
-  ArenaScope<S> scope(decoder_.activations());
+  ArenaScope<kSpace> scope(decoder_.activations());
   const auto log_probabilities = decoder_.activations().template make<float>(host.target_count());
   const auto dhidden = decoder_.activations().template make<typename P::Storage>(hidden.shape);
   {
@@ -55,10 +55,10 @@ template <Platform P>
 MicroResult Sft<P>::evaluate(const data::MicroBatch& batch) {
   const Timed timed(times_, "eval");
   const models::HostBatch host = host_batch(batch, tensor_degree_);
-  const models::TokenBatch<S> tokens = host.view();
+  const models::TokenBatch<kSpace> tokens = host.view();
   typename models::Decoder<P>::Saved saved(decoder_.activations());
   const auto hidden = decoder_.forward(tokens, models::Decoder<P>::Keep::nothing, saved);
-  ArenaScope<S> scope(decoder_.activations());
+  ArenaScope<kSpace> scope(decoder_.activations());
   const auto log_probabilities = decoder_.activations().template make<float>(host.target_count());
   decoder_.log_probabilities(hidden, tokens, log_probabilities);
   return {loss_sum(host.of_targets(batch.loss_scale), log_probabilities), {}};

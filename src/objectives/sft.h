@@ -23,7 +23,7 @@ struct MicroResult {
 template <Platform P>
 class Sft {
  public:
-  static constexpr Space S = P::kSpace;
+  static constexpr Space kSpace = P::kSpace;
 
   /// Of the global batch that a micro batch belongs to.
   struct Share {
@@ -35,7 +35,7 @@ class Sft {
 
   /// Forward and backward; adds to `gradients`. An empty micro batch takes part in all exchanges.
   MicroResult accumulate(const data::MicroBatch& batch, const Share& share,
-                         const models::Shards<float, S>& gradients);
+                         const models::Shards<float, kSpace>& gradients);
   /// Forward only.
   MicroResult evaluate(const data::MicroBatch& batch);
 

@@ -11,6 +11,11 @@ namespace moebius::optimizer {
 template <Space S>
 Moments<S>::Moments(const models::ShardLayout& layout, Arena<S>& arena, Queue<S> queue)
     : exp_avg(layout, arena), exp_avg_sq(layout, arena) {
+  clear(queue);
+}
+
+template <Space S>
+void Moments<S>::clear(Queue<S> queue) {
   kernels::fill(exp_avg.flat(), 0.f, queue);
   kernels::fill(exp_avg_sq.flat(), 0.f, queue);
 }

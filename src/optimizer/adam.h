@@ -20,6 +20,8 @@ struct Moments {
 
   /// Takes the memory from `arena` and clears it.
   Moments(const models::ShardLayout& layout, Arena<S>& arena, Queue<S> queue);
+  /// Zeros, as at the start of training.
+  void clear(Queue<S> queue = {});
 };
 
 /// The values of one step; `iteration` counts from 0, over the whole training and not since a resume.

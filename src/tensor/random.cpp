@@ -12,7 +12,7 @@ std::array<std::uint32_t, 4> block(const Random& random, std::uint64_t index) {
       {std::uint32_t(random.seed), std::uint32_t(random.seed >> 32)});
 }
 
-std::uint64_t word64(const std::array<std::uint32_t, 4>& words, int pair) {
+std::uint64_t word64(const std::array<std::uint32_t, 4>& words, std::size_t pair) {
   return (std::uint64_t{words[2 * pair + 1]} << 32) | words[2 * pair];
 }
 

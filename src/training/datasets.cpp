@@ -95,10 +95,11 @@ class Collector {
               seconds_text(watch.seconds()));
     for (const std::string& line : file.report.dropped.lines({name.path})) log_.warning("data: {}", line);
     cluster_.together("count the rows", [&] {
-      if (file.samples->count() == 0) {
-        throw InputError(fmt::format("{}: none of its {} rows can be used; `moebius render` tells why",
-                                     name.path, file.report.rows));
-      }
+      if (file.samples->count() > 0) return;
+      if (file.report.rows == 0) throw InputError(name.path + ": there is no row in this file");
+      throw InputError(fmt::format("{}: none of its {} rows can be used: {}; `moebius render` shows each",
+                                   name.path, file.report.rows,
+                                   join(file.report.dropped.lines({name.path}))));
     });
     return std::move(file.samples);
   }

@@ -18,15 +18,13 @@ std::int64_t most_tokens(const job::Job& job, const Datasets& datasets) {
 
 }  // namespace
 
-void check_memory(const job::Job& job, const models::ModelConfig& config, const cluster::Mesh& mesh,
-                  const Datasets& datasets, cluster::Cluster& cluster, const Log& log) {
-  const std::int64_t tokens = most_tokens(job, datasets);
-  const models::ModelMemory needed =
-      models::training_memory(config, mesh, {.tokens = tokens, .targets = tokens}, job.data.max_length);
+void check_memory(const MemoryQuestion& question, cluster::Cluster& cluster, const Log& log) {
+  const std::int64_t tokens = most_tokens(question.job, question.datasets);
+  const models::ModelMemory needed = models::training_memory(
+      question.config, question.mesh, {.tokens = tokens, .targets = tokens}, question.job.data.max_length);
   log.info(
-      "memory: {} a rank for micro batches of {} tokens: weights {}, gradients {}, moments {}, activations "
-      "{}, "
-      "workspace {}, tables {}",
+      "memory: {} a rank for micro batches of {} tokens: weights {}, gradients {}, moments {}, "
+      "activations {}, workspace {}, tables {}",
       bytes_text(needed.total()), tokens, bytes_text(needed.weights), bytes_text(needed.gradients),
       bytes_text(needed.moments), bytes_text(needed.activations), bytes_text(needed.workspace),
       bytes_text(needed.tables));

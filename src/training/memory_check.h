@@ -8,10 +8,17 @@
 
 namespace moebius::training {
 
+/// What decides how much memory a training needs.
+struct MemoryQuestion {
+  const job::Job& job;
+  const models::ModelConfig& config;
+  const cluster::Mesh& mesh;
+  const Datasets& datasets;
+};
+
 /// Says what the training will need on this rank, by purpose, and refuses a job that cannot fit: the ranks of
 /// a node together must need less than the node has. Counted for the longest micro batch with even routing.
 /// Collective; throws AgreedError (ClusterError's code).
-void check_memory(const job::Job& job, const models::ModelConfig& config, const cluster::Mesh& mesh,
-                  const Datasets& datasets, cluster::Cluster& cluster, const Log& log);
+void check_memory(const MemoryQuestion& question, cluster::Cluster& cluster, const Log& log);
 
 }  // namespace moebius::training

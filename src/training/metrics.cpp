@@ -11,9 +11,10 @@
 namespace moebius::training {
 namespace {
 
+constexpr std::string_view kStart = "{\"iteration\":";
+
 /// The iteration of a row that this file wrote, or nothing for a torn line.
 std::optional<std::int64_t> iteration_of(std::string_view line) {
-  constexpr std::string_view kStart = "{\"iteration\":";
   if (!line.starts_with(kStart) || !line.ends_with('}')) return std::nullopt;
   std::int64_t iteration = 0;
   const char* digits = line.data() + kStart.size();

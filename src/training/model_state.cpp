@@ -30,12 +30,12 @@ optimizer::AdamSettings adam_settings(const job::Optimizer& settings) {
 
 template <Platform P>
 ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config,
-                          std::unique_ptr<parallel::Exchange<S>> given_exchange)
+                          std::unique_ptr<parallel::Exchange<kSpace>> given_exchange)
     : exchange(std::move(given_exchange)),
       table(models::parameter_table(config)),
       layout(table, exchange->mesh()),
       weights(layout, weight_memory),
-      gradients(zeroed(models::Shards<float, S>(layout, gradient_memory))),
+      gradients(zeroed(models::Shards<float, kSpace>(layout, gradient_memory))),
       adam(layout, adam_settings(job.optimizer), *exchange, optimizer_memory),
       decoder(config,
               {.weights = weights, .exchange = *exchange, .activations = activations, .workspace = workspace},

@@ -13,21 +13,21 @@ namespace moebius::training {
 /// This rank's part of a model in training: memory by purpose, and the program that runs on it.
 template <Platform P>
 struct ModelState {
-  static constexpr Space S = P::kSpace;
+  static constexpr Space kSpace = P::kSpace;
 
-  std::unique_ptr<parallel::Exchange<S>> exchange;
+  std::unique_ptr<parallel::Exchange<kSpace>> exchange;
   models::ParameterTable table;
   models::ShardLayout layout;
-  Arena<S> weight_memory{"weights"}, gradient_memory{"gradients"}, optimizer_memory{"optimizer"};
-  Arena<S> activations{"activations"}, workspace{"workspace"};
-  models::Shards<typename P::Storage, S> weights;
-  models::Shards<float, S> gradients;  // zeros between steps
+  Arena<kSpace> weight_memory{"weights"}, gradient_memory{"gradients"}, optimizer_memory{"optimizer"};
+  Arena<kSpace> activations{"activations"}, workspace{"workspace"};
+  models::Shards<typename P::Storage, kSpace> weights;
+  models::Shards<float, kSpace> gradients;  // zeros between steps
   optimizer::Adam<P> adam;
   models::Decoder<P> decoder;
 
   /// Weights are undefined, everything else is ready. Throws std::bad_alloc.
   ModelState(const job::Job& job, const models::ModelConfig& config,
-             std::unique_ptr<parallel::Exchange<S>> exchange);
+             std::unique_ptr<parallel::Exchange<kSpace>> exchange);
   ModelState(const ModelState&) = delete;
   ModelState& operator=(const ModelState&) = delete;
 };

@@ -41,6 +41,7 @@ template <Platform P>
 Place RunFiles<P>::load(ModelState<P>& state) {
   const Stopwatch watch;
   const auto loaded = find([&](const Reader& reader) {
+    state.adam.moments().clear();  // an attempt on a damaged file may have filled them
     checkpoint::read_shards(reader, kParameters, state.weights);
     if (!reader.has_group(kExpAvg)) return;
     checkpoint::read_shards(reader, kExpAvg, state.adam.moments().exp_avg);

@@ -12,7 +12,7 @@ namespace moebius::training {
 template <Platform P>
 class Step {
  public:
-  static constexpr Space S = P::kSpace;
+  static constexpr Space kSpace = P::kSpace;
 
   Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& cluster);
 

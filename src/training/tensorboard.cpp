@@ -10,6 +10,8 @@
 namespace moebius::training {
 namespace {
 
+constexpr int kSessionStart = 1;  // SessionLog.SessionStatus of event.proto
+
 // Wire types of protobuf.
 constexpr int kVarint = 0, kDouble = 1, kBytes = 2, kFloat = 5;
 
@@ -37,19 +39,20 @@ double now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+constexpr auto kCrcTable = [] {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t byte = 0; byte < 256; ++byte) {
+    std::uint32_t word = byte;
+    for (int bit = 0; bit < 8; ++bit) word = (word >> 1) ^ ((word & 1) != 0 ? 0x82F63B78u : 0u);
+    table[byte] = word;
+  }
+  return table;
+}();
+
 /// CRC-32C (Castagnoli), masked as TFRecord does.
 std::uint32_t masked_crc(const std::string& bytes) {
-  static constexpr auto kTable = [] {
-    std::array<std::uint32_t, 256> table{};
-    for (std::uint32_t byte = 0; byte < 256; ++byte) {
-      std::uint32_t word = byte;
-      for (int bit = 0; bit < 8; ++bit) word = (word >> 1) ^ ((word & 1) != 0 ? 0x82F63B78u : 0u);
-      table[byte] = word;
-    }
-    return table;
-  }();
   std::uint32_t crc = ~0u;
-  for (const char byte : bytes) crc = (crc >> 8) ^ kTable[(crc ^ std::uint8_t(byte)) & 0xff];
+  for (const char byte : bytes) crc = (crc >> 8) ^ kCrcTable[(crc ^ std::uint8_t(byte)) & 0xff];
   return std::rotr(~crc, 15) + 0xa282ead8u;
 }
 
@@ -65,7 +68,6 @@ TensorBoardFile::TensorBoardFile(const std::filesystem::path& folder, std::int64
   const auto file = fmt::format("events.out.tfevents.{}.{}.{}", std::int64_t(now()), host_name(), ::getpid());
   stream_.open(folder / file, std::ios::binary);
   write_event(0, message(3, "brain.Event:2"));
-  constexpr int kSessionStart = 1;
   write_event(last_iteration + 1, message(7, key(1, kVarint) + varint(kSessionStart)));
 }
 

@@ -57,7 +57,7 @@ cluster::Mesh checked_mesh(const Start& start, const Cluster& cluster) {
   }
   job::throw_if_any(report.take());
 
-  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
+  cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
   const std::int64_t step = job.train.micro_batch_size * mesh.degree(cluster::Axis::data);
   job::Report sizes(job);
   sizes.refuse_if(job.train.global_batch_size % step != 0,
@@ -237,7 +237,7 @@ Outcome train(const Start& given, Cluster& cluster, const cluster::Environment& 
   checkpoint::check_output(output, files.checkpoint_bytes(models::parameter_table(given.config)), cluster);
 
   const Datasets datasets = prepare_datasets(job, given.text, cluster, log);
-  check_memory(job, given.config, mesh, datasets, cluster, log);
+  check_memory({.job = job, .config = given.config, .mesh = mesh, .datasets = datasets}, cluster, log);
   auto exchange = parallel::make_mpi_exchange(cluster, mesh);
   const auto state = cluster.together("take the memory", [&] {
     return std::make_unique<ModelState<HostFp32>>(job, given.config, std::move(exchange));
