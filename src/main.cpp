@@ -1,3 +1,5 @@
 #include "commands/commands.h"
 
-int main(int argc, char** argv) { return moebius::commands::run(argc, argv); }
+int main(int argc, char** argv) {
+  return moebius::commands::run(argc, argv);
+}
