@@ -73,7 +73,7 @@ class Renderer {
       if (!row || row->number > limit) return false;
       const std::int64_t number = number_++;
       if (number / kBlock % session_.cluster.size() != session_.cluster.rank()) continue;
-      const data::Encoded encoded = encoder_.encode(parser.parse(*row));
+      const data::Encoded encoded = data::encode_row(*row, parser, encoder_);
       if (const auto* dropped = std::get_if<data::Dropped>(&encoded)) {
         dropped_.add(dropped->reason, std::int64_t(files_.size()), row->number);
       }

@@ -175,4 +175,13 @@ void Encoder::expect_text_can_be_encoded() const {
   }
 }
 
+Encoded encode_row(const RawRow& row, RowParser& parser, const Encoder& encoder) {
+  const Row parsed = parser.parse(row);
+  try {
+    return encoder.encode(parsed);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{} {}", parser.place(row), error.what()));
+  }
+}
+
 }  // namespace moebius::data

@@ -57,4 +57,7 @@ class Encoder {
   std::vector<std::int32_t> suffix_ids_;
 };
 
+/// A row of a file, parsed and encoded. Throws as both do, InputError with file:line:column.
+[[nodiscard]] Encoded encode_row(const RawRow& row, RowParser& parser, const Encoder& encoder);
+
 }  // namespace moebius::data

@@ -70,6 +70,8 @@ class RowParser {
   /// Throws InputError with file:line:column where the row is no JSON object, or a record has more fields
   /// than the header. Records with fewer lack the last columns.
   [[nodiscard]] Row parse(const RawRow& row);
+  /// "file:line:column" of the row.
+  [[nodiscard]] std::string place(const RawRow& row) const { return file_->place(row.offset); }
 
  private:
   Json::Object columns_of(const RawRow& row);

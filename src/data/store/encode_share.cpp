@@ -27,7 +27,7 @@ class Crew {
     for (std::int64_t i = 0; i < count; ++i) {
       try {
         RowParser& parser = parsers_[std::size_t(omp_get_thread_num())];
-        encoded[std::size_t(i)] = encoder_.encode(parser.parse(rows[std::size_t(i)]));
+        encoded[std::size_t(i)] = encode_row(rows[std::size_t(i)], parser, encoder_);
       } catch (
           ...) {  // must not leave the parallel region; the first in the order of the rows is thrown below
         errors[std::size_t(i)] = std::current_exception();

@@ -72,10 +72,16 @@ nlohmann::json parsed(std::string_view text, std::string_view file) {
 std::string chat_template_of(const nlohmann::json& tokenizer_config) {
   const auto found = tokenizer_config.find("chat_template");
   if (found == tokenizer_config.end()) return {};
+  if (found->is_null()) return {};
   if (found->is_string()) return found->get<std::string>();
-  if (!found->is_array()) return {};
   for (const nlohmann::json& named : *found) {
-    if (named.is_object() && named.value("name", "") == "default") return named.value("template", "");
+    const bool has_both = named.is_object() && named.contains("name") && named.contains("template") &&
+                          named["template"].is_string();
+    if (!found->is_array() || !has_both) {
+      throw InputError(
+          "tokenizer_config.json: chat_template is neither a text nor a list of {\"name\", \"template\"}");
+    }
+    if (named["name"] == "default") return named["template"].get<std::string>();
   }
   return {};
 }

@@ -214,8 +214,14 @@ Pattern::Pattern(std::string_view pattern, Syntax syntax, const std::string& pla
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  code_.reset(pcre2_compile(units(text), text.size(), options, &error, &offset, context.get()));
-  if (code_ == nullptr) {
+  const auto compile = [&](std::string_view words) {
+    code_.reset(pcre2_compile(units(words), words.size(), options, &error, &offset, context.get()));
+    return code_ != nullptr;
+  };
+  if (!compile(text)) {
+    const bool is_fault_of_ours = compile(pattern);  // then the place is not one of the file's own words
+    if (!is_fault_of_ours) text = pattern;
+    if (is_fault_of_ours) (void)compile(text);
     throw InputError(fmt::format("{}: the regular expression does not compile: {}, behind '{}' (pattern: {})",
                                  place, message_of(error), tail_of(std::string_view(text).substr(0, offset)),
                                  pattern));
