@@ -188,22 +188,28 @@ void publish(const fs::path& target, const FilePlan& plan, const models::ModelFi
   sync_folder(target.parent_path());
 }
 
-/// Runs `work` on rank 0; where it fails, every rank throws its error.
+/// Runs `work` on rank 0; what the file system says there is the output's fault.
 template <class Work>
 void on_rank_0(cluster::Cluster& cluster, std::string_view name, const Work& work) {
-  std::string failure;  // exit code and text
-  const auto fail = [&](ExitCode code, const std::string& text) { failure = char(code) + text; };
-  if (cluster.rank() == 0) {
+  cluster.on_first_rank(name, [&] {
     try {
       work();
     } catch (const fs::filesystem_error& error) {
-      fail(ExitCode::cluster, fmt::format("{}: {}", error.path1().string(), error.code().message()));
-    } catch (const Error& error) {
-      fail(error.code(), error.what());
+      throw ClusterError(fmt::format("{}: {}", error.path1().string(), error.code().message()));
     }
+  });
+}
+
+/// All that was written so far, when the rest cannot be. What is there already and not ours stays.
+void remove_partial(const fs::path& partial, const models::ModelFiles& files, cluster::Cluster& cluster) {
+  if (cluster.rank() == 0) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(partial, ignored)) {
+      if (is_ours(entry.path().filename().string(), files)) fs::remove(entry.path(), ignored);
+    }
+    fs::remove(partial, ignored);
   }
-  failure = cluster.broadcast(name, failure);
-  if (!failure.empty()) throw cluster::AgreedError(ExitCode(failure.front()), failure.substr(1));
+  cluster.barrier("remove the partial folder");  // gone for whoever looks next
 }
 
 /// The type of most bytes, where config.json, which is copied as it is, names another; else empty.
@@ -241,9 +247,14 @@ void write_folder(const WeightSource& source, const models::ModelFiles& files, c
   const fs::path target = target_of(settings.folder);
 
   on_rank_0(cluster, "export: prepare the folder", [&] { prepare(target, plan, files); });
-  cluster.together("export: write the tensors",
-                   [&] { write_tensors(source, plan, partial_of(target), cluster); });
-  on_rank_0(cluster, "export: publish the folder", [&] { publish(target, plan, files, source.table()); });
+  try {
+    cluster.together("export: write the tensors",
+                     [&] { write_tensors(source, plan, partial_of(target), cluster); });
+    on_rank_0(cluster, "export: publish the folder", [&] { publish(target, plan, files, source.table()); });
+  } catch (const cluster::AgreedError&) {
+    remove_partial(partial_of(target), files, cluster);
+    throw;
+  }
 
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   std::size_t tensors = 0;
