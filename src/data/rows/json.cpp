@@ -115,10 +115,6 @@ std::optional<Json> take_member(Json::Object& object, std::string_view key) {
   return value;
 }
 
-bool is_utf8(std::string_view text) {
-  return simdjson::validate_utf8(text.data(), text.size());
-}
-
 bool is_json_number(std::string_view text) {
   std::size_t at = 0;
   const auto digits = [&] {

@@ -62,8 +62,6 @@ void set_member(Json::Object& object, std::string key, Json value);
 /// Removes and returns the member `key`, if there.
 std::optional<Json> take_member(Json::Object& object, std::string_view key);
 
-/// True if `text` is well-formed UTF-8.
-[[nodiscard]] bool is_utf8(std::string_view text);
 /// True for the text of a JSON number: -?(0|[1-9][0-9]*)(.[0-9]+)?([eE][+-]?[0-9]+)?
 [[nodiscard]] bool is_json_number(std::string_view text);
 

@@ -14,6 +14,7 @@
 #include "data/rows/response_form.h"
 #include "data/rows/token_row.h"
 #include "data/rows/tools.h"
+#include "data/tokenizer/unicode.h"
 
 namespace moebius::data {
 namespace {
@@ -131,7 +132,7 @@ Json::Object RowParser::columns_of(const RawRow& row) {
 }
 
 Json::Object RowParser::fields_of(const RawRow& row) const {
-  if (!is_utf8(row.text)) throw InputError(file_->place(row.offset) + " not UTF-8");
+  if (!is_valid_utf8(row.text)) throw InputError(file_->place(row.offset) + " not UTF-8");
   std::vector<std::string> fields = csv_fields(row.text);
   const std::vector<std::string>& names = file_->columns();
   if (fields.size() > names.size()) {
