@@ -135,15 +135,16 @@ void check_output(const std::filesystem::path& folder, std::int64_t bytes, clust
 }
 
 void reserve_space(const std::filesystem::path& file, std::int64_t bytes) {
+  // Looked at first: an attempt that must fail would take all that is left from everybody else meanwhile.
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  if (free_bytes(folder) < bytes) throw no_room(folder, bytes, ENOSPC);
   const int descriptor = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
   if (descriptor < 0)
     throw ClusterError(fmt::format("{}: cannot be opened: {}", file.string(), reason_of(errno)));
   const int status = ::fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, bytes);
   const int error = status == 0 ? 0 : errno;
   ::close(descriptor);
-  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
   if (means_full(error)) throw no_room(folder, bytes, error);
-  if (error != 0 && free_bytes(folder) < bytes) throw no_room(folder, bytes, ENOSPC);
 }
 
 std::int64_t free_bytes(const std::filesystem::path& folder) {
