@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 #include <map>
+#include <new>
 #include <random>
 #include <thread>
 #include <unistd.h>
@@ -15,6 +16,7 @@ namespace {
 
 /// How long MPI_Abort may take before the process ends itself; the launcher ends the others then.
 constexpr std::chrono::seconds kAbortPatience{5};
+constexpr const char* kNoMemory = "no memory is left; start more ranks or fewer on a node";
 
 [[noreturn]] void end_process(ExitCode code) {
   std::fflush(nullptr);
@@ -117,6 +119,8 @@ std::optional<Cluster::Failure> Cluster::caught(const std::function<void()>& wor
     return std::nullopt;
   } catch (const Error& error) {
     return Failure{error.code(), error.what()};
+  } catch (const std::bad_alloc&) {
+    return Failure{ExitCode::cluster, kNoMemory};
   } catch (const std::exception& error) {
     return Failure{ExitCode::failure, error.what()};
   }
@@ -148,6 +152,8 @@ ExitCode Cluster::conclude(const std::function<ExitCode()>& body) {
     return error.code();
   } catch (const Error& error) {
     return fail(error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(ExitCode::cluster, kNoMemory);
   } catch (const std::exception& error) {
     return fail(ExitCode::failure, error.what());
   }

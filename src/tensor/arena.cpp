@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fmt/format.h>
 #include <new>
+
+#include "base/error.h"
+#include "base/text.h"
 
 namespace moebius {
 namespace {
@@ -34,7 +38,7 @@ void* Arena<S>::take(std::int64_t bytes) {
   while (current_ < chunks_.size() && chunks_[current_].used + rounded > chunks_[current_].size) ++current_;
   if (current_ == chunks_.size()) {
     const std::int64_t size = std::max(rounded, chunk_bytes_);
-    chunks_.push_back({static_cast<std::byte*>(Memory<S>::allocate(std::size_t(size))), size, 0});
+    chunks_.push_back({static_cast<std::byte*>(allocate(size)), size, 0});
   }
   Chunk& chunk = chunks_[current_];
   void* memory = chunk.data + chunk.used;
@@ -42,6 +46,17 @@ void* Arena<S>::take(std::int64_t bytes) {
   used_ += rounded;
   peak_ = std::max(peak_, used_);
   return memory;
+}
+
+template <Space S>
+void* Arena<S>::allocate(std::int64_t bytes) const {
+  try {
+    return Memory<S>::allocate(std::size_t(bytes));
+  } catch (const std::bad_alloc&) {
+    throw ClusterError(
+        fmt::format("no memory for another {} of {} ({} are in use); start more ranks or fewer on a node",
+                    bytes_text(bytes), purpose_, bytes_text(used_)));
+  }
 }
 
 template <Space S>

@@ -20,7 +20,7 @@ struct Memory {
 /// `make` allocates on top, `release(mark)` takes back everything made since `mark()`. Views stay valid until
 /// then. Chunks are kept, so a step that repeats allocates nothing from the system; when everything has been
 /// taken back, several chunks become one of the largest size seen, so that steps of changing sizes leave no
-/// gaps. Contents are undefined.
+/// gaps. Contents are undefined. Throws ClusterError, naming the purpose, where there is no more memory.
 template <Space S>
 class Arena {
  public:
@@ -62,6 +62,7 @@ class Arena {
     std::int64_t size, used;
   };
   void* take(std::int64_t bytes);
+  [[nodiscard]] void* allocate(std::int64_t bytes) const;
   void merge_chunks();
 
   std::string purpose_;

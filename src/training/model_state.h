@@ -25,7 +25,7 @@ struct ModelState {
   optimizer::Adam<P> adam;
   models::Decoder<P> decoder;
 
-  /// Weights are undefined, everything else is ready. Throws std::bad_alloc.
+  /// Weights are undefined, everything else is ready. Throws ClusterError.
   ModelState(const job::Job& job, const models::ModelConfig& config,
              std::unique_ptr<parallel::Exchange<kSpace>> exchange);
   ModelState(const ModelState&) = delete;

@@ -33,6 +33,16 @@ TEST_CASE("steps of changing sizes end in one chunk", "[tensor][arena]") {
   CHECK(second.data == first.data + 800);  // 3200 bytes are a multiple of 64: side by side
 }
 
+TEST_CASE("an arena that gets no memory says for what", "[tensor][arena]") {
+  Arena<Space::host> arena("weights", 1024);
+  static_cast<void>(arena.make<float>(100));
+  const std::string said =
+      "no memory for another 1024 PiB of weights (448 B are in use); start more ranks or fewer on "
+      "a node";
+  CHECK_THROWS_WITH(arena.make<float>(std::int64_t{1} << 58), said);
+  CHECK(arena.used_bytes() == 448);
+}
+
 TEST_CASE("random draws depend on seed, stream, tensor and index alone", "[tensor][random]") {
   const Random random{1, RandomStream::shuffle, 2};
   CHECK(random.bits(5) == Random{1, RandomStream::shuffle, 2}.bits(5));
