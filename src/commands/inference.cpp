@@ -36,9 +36,10 @@ InferenceModel::InferenceModel(hub::ModelSource& source, const models::ModelConf
   cluster.watchdog().use(mesh);
   exchange_ = parallel::make_mpi_exchange(cluster, mesh);
   cluster.together("load the weights", [&] {
+    const auto stored = source.weights(table_);  // before memory is taken: sizes that are wrong are huge
     layout_.emplace(table_, mesh);
     weights_.emplace(*layout_, weight_memory_);
-    hub::load_weights(*source.weights(table_), *weights_);
+    hub::load_weights(*stored, *weights_);
   });
   decoder_.emplace(
       config,

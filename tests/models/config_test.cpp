@@ -116,7 +116,9 @@ TEST_CASE("a wrong config.json is refused by file, key, value and reason", "[mod
   CHECK(refusal_with("num_attention_heads", 5) ==
         "config.json: num_attention_heads = 5 is not a multiple of num_key_value_heads = 2");
   CHECK(refusal_with("head_dim", 31) ==
-        "config.json: head_dim = 31 gives heads of 31 entries; rotary positions need an even number");
+        "config.json: head_dim = 31 gives heads of 31 entries; built are even numbers up to 256");
+  CHECK(refusal_with("head_dim", 512) ==
+        "config.json: head_dim = 512 gives heads of 512 entries; built are even numbers up to 256");
   CHECK(refusal_with("num_experts_per_tok", 9) ==
         "config.json: num_experts_per_tok = 9 is more than the 8 experts");
   CHECK(refusal_with("hidden_act", "gelu") ==

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "kernels/attention/attention.h"
 #include "models/rope.h"
 
 namespace moebius::models {
@@ -172,10 +173,10 @@ void check_sizes(const ConfigReader& reader, const ModelConfig& config) {
     reader.refuse("num_attention_heads",
                   fmt::format("is not a multiple of num_key_value_heads = {}", config.kv_heads));
   }
-  if (config.head_dim % 2 != 0) {
-    const std::string key = reader.has("head_dim") ? "head_dim" : "hidden_size";
-    reader.refuse(
-        key, fmt::format("gives heads of {} entries; rotary positions need an even number", config.head_dim));
+  if (config.head_dim % 2 != 0 || config.head_dim > kernels::kLargestHeadDim) {
+    reader.refuse(reader.has("head_dim") ? "head_dim" : "hidden_size",
+                  fmt::format("gives heads of {} entries; built are even numbers up to {}", config.head_dim,
+                              kernels::kLargestHeadDim));
   }
   if (config.top_k > config.experts) {
     reader.refuse("num_experts_per_tok", fmt::format("is more than the {} experts", config.experts));
