@@ -219,6 +219,10 @@ TEST_CASE("a config.json that is wrong is refused", "[slow][errors]") {
        "model/config.json: rope_scaling.rope_type = \"longrope\" is a way of stretching rotary positions "
        "that "
        "is not built; built are default, linear, yarn, llama3"},
+      {"heads wider than what is built", config([](Json& c) { c["head_dim"] = 512; }), kImport,
+       "model/config.json: head_dim = 512 gives heads of 512 entries; built are even numbers up to 256"},
+      {"a width that no machine can hold", config([](Json& c) { c["moe_intermediate_size"] = 1 << 22; }),
+       kScore, "model: 48 tensors do not fit the model; the first: ..."},
       {"another width than that of the tensors", config([](Json& c) { c["moe_intermediate_size"] = 24; }),
        kRestart, "model: 48 tensors do not fit the model; the first: ..."},
   });
