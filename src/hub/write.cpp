@@ -38,8 +38,8 @@ fs::path partial_of(const fs::path& target) {
 }
 
 bool is_ours(const std::string& name, const models::ModelFiles& files) {
-  return name.starts_with("model-") || name == "model.safetensors" || name == kIndexName ||
-         files.contains(name);
+  const bool is_shard = name.starts_with("model") && name.ends_with(".safetensors");
+  return is_shard || name == kIndexName || files.contains(name);
 }
 
 /// Removes what an interrupted export left, file by file; refuses anything that an export does not write.

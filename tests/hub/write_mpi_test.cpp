@@ -166,31 +166,46 @@ TEST_CASE("a folder that holds something is refused on all ranks, an empty one i
   CHECK(test::tensor_bytes(HubFolder(folder.path() / "empty")) == expected_bytes(kMixed));
 }
 
-TEST_CASE("an export that fails on one rank fails on all and publishes nothing; the next one succeeds") {
+TEST_CASE("an export that fails on one rank fails on all and leaves nothing") {
   cluster::Cluster cluster{cluster::Environment()};
   const test::SharedTemporaryFolder folder(cluster);
-  const fs::path out = folder.path() / "out";
   if (cluster.rank() == 0) write_source(folder.path() / "in");
   cluster.barrier("source");
   const HubFolder in(folder.path() / "in");
   const HubWeights weights(in, test::small_table());
   const FailingSource failing(weights, cluster);
-  const std::string message =
-      agreed_message([&] { write_folder(failing, kFiles, {.folder = out, .max_file_bytes = 700}, cluster); });
+  const std::string message = agreed_message([&] {
+    write_folder(failing, kFiles, {.folder = folder.path() / "out", .max_file_bytes = 700}, cluster);
+  });
   CHECK(message ==
         (cluster.size() == 1 ? "" : fmt::format("rank {}: ", cluster.size() - 1)) + "the disk burns");
-  CHECK_FALSE(fs::exists(out));
-  cluster.barrier("looked");
-  if (cluster.rank() == 0) test::write_bytes(folder.path() / "out.partial/notes.txt", "mine");
-  cluster.barrier("notes");
+  CHECK(names_in(folder.path()) == std::set<std::string>{"in"});
+}
+
+TEST_CASE("what a killed export left is cleared away, what is not an export's is refused") {
+  cluster::Cluster cluster{cluster::Environment()};
+  const test::SharedTemporaryFolder folder(cluster);
+  const fs::path out = folder.path() / "out", partial = folder.path() / "out.partial";
+  if (cluster.rank() == 0) {
+    write_source(folder.path() / "in");
+    fs::create_directories(partial);
+    for (const char* name : {"model-00003-of-00009.safetensors", "config.json", "notes.txt"}) {
+      test::write_bytes(partial / name, "left behind");
+    }
+  }
+  cluster.barrier("source");
+  const HubFolder in(folder.path() / "in");
+  const HubWeights weights(in, test::small_table());
   const auto write = [&] { write_folder(weights, kFiles, {.folder = out}, cluster); };
-  CHECK(agreed_message(write) == out.string() +
-                                     ".partial: is needed for this export, but holds 'notes.txt', which none "
+  CHECK(agreed_message(write) == partial.string() +
+                                     ": is needed for this export, but holds 'notes.txt', which none "
                                      "wrote; move it away");
+  CHECK(fs::exists(partial / "notes.txt"));
   cluster.barrier("refused");
-  if (cluster.rank() == 0) fs::remove(folder.path() / "out.partial/notes.txt");
+  if (cluster.rank() == 0) fs::remove(partial / "notes.txt");
   cluster.barrier("removed");
   write();
   CHECK(test::tensor_bytes(HubFolder(out)) == expected_bytes(kMixed));
+  CHECK(names_in(out) == std::set<std::string>{"model.safetensors", "config.json", "chat_template.jinja"});
   CHECK(names_in(folder.path()) == std::set<std::string>{"in", "out"});
 }
