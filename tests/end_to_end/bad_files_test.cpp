@@ -18,9 +18,7 @@ namespace {
 using test::Json;
 using Spoil = std::function<void(const fs::path& folder)>;
 
-/// Who finds out: where one rank does the reading for all and is named, its rank stands before the message.
-enum class Seen : std::uint8_t { alike, by_rank_0 };
-
+constexpr int kAll = -1;
 constexpr std::string_view kFolder = "{folder}";  // stands for its absolute path in front of a message
 
 struct BadFile {
@@ -29,7 +27,7 @@ struct BadFile {
   std::vector<std::string> command;
   std::string message;
   int exit_code = 3;
-  Seen seen = Seen::alike;
+  int witness = kAll;  // of two ranks; where not all see it, the message begins with the rank that did
 };
 
 /// A folder with all that a run needs, made by the program: a job of 4 iterations that starts from `model`, a
@@ -92,9 +90,10 @@ void check(const std::vector<BadFile>& cases) {
     if (message.starts_with(kFolder))
       message.replace(0, kFolder.size(), fs::canonical(folder.path()).string());
     for (const int ranks : {1, 2}) {
-      const bool is_named = ranks > 1 && bad.seen == Seen::by_rank_0;
-      test::check_refused(folder, ranks,
-                          {bad.command, bad.exit_code, (is_named ? "rank 0: " : "") + message});
+      const bool is_named = ranks > 1 && bad.witness != kAll;
+      test::check_refused(
+          folder, ranks,
+          {bad.command, bad.exit_code, (is_named ? fmt::format("rank {}: ", bad.witness) : "") + message});
     }
   }
 }
@@ -344,9 +343,16 @@ TEST_CASE("data that is wrong is refused", "[slow][errors]") {
   };
   check({
       {"a line that is not JSON", written("rows.jsonl", row + row + "{\"input_ids\":[1,2,}\n"), kTrain,
-       "rows.jsonl:3:19 not JSON: ...", 3, Seen::by_rank_0},
+       "rows.jsonl:3:19 not JSON: ...", 3, 0},
+      {"a line that is not JSON, in the part of rank 1",
+       [=](const fs::path& folder) {
+         std::string rows;
+         for (int i = 0; i < 70; ++i) rows += row;
+         test::spill(folder / "rows.jsonl", rows + "nonsense\n");
+       },
+       kTrain, "rows.jsonl:71:2 not JSON: ...", 3, 1},
       {"a line that is no object", written("rows.jsonl", row + "[1, 2]\n"), kTrain,
-       "rows.jsonl:2:1 a row must be an object {\"column\": value, ..}", 3, Seen::by_rank_0},
+       "rows.jsonl:2:1 a row must be an object {\"column\": value, ..}", 3, 0},
       {"absent", nothing(), train_on("nowhere.jsonl"),
        "nowhere.jsonl: cannot open: No such file or directory"},
       {"empty", written("rows.jsonl", "\n"), kTrain, "rows.jsonl: there is no row in this file"},
@@ -363,7 +369,7 @@ TEST_CASE("data that is wrong is refused", "[slow][errors]") {
       {"a quoted field that is not closed", written("rows.csv", "query,response\na,b\nc,\"d\ne,f\n"),
        train_on("rows.csv"), "rows.csv:3:1 a quoted field of the record that begins here is not closed"},
       {"more fields than columns", written("rows.csv", "query,response\na,b,c\n"), train_on("rows.csv"),
-       "rows.csv:2:1 3 fields, but the header names 2 columns", 3, Seen::by_rank_0},
+       "rows.csv:2:1 3 fields, but the header names 2 columns", 3, 0},
       {"an array of rows that does not end", written("rows.json", "[" + row), train_on("rows.json"),
        "rows.json:2:1 expected ',' or ']' after a row"},
       {"a kind of file that is not built", written("rows.parquet", "PAR1"), train_on("rows.parquet"),
@@ -378,8 +384,7 @@ TEST_CASE("data that is wrong is refused", "[slow][errors]") {
          fs::remove(folder / "model/tokenizer.json");
          test::spill(folder / "rows.jsonl", "{\"query\":\"a\",\"response\":\"b\"}\n");
        },
-       kTrain, "rows.jsonl:1:1 a row of text needs a tokenizer, but the model has no tokenizer.json", 3,
-       Seen::by_rank_0},
+       kTrain, "rows.jsonl:1:1 a row of text needs a tokenizer, but the model has no tokenizer.json", 3, 0},
   });
 }
 
@@ -465,10 +470,9 @@ TEST_CASE("input that is wrong is refused by score, generate and tokenize", "[sl
        "rows.jsonl:3: \"input_ids\" holds 2.5; token ids are whole numbers from 0 to 1023"},
       {"no ids", written("rows.jsonl", "{\"ids\":[1]}\n"), kScore,
        "rows.jsonl:1: must be an object with \"input_ids\""},
-      {"not JSON", written("rows.jsonl", "{\"text\":\n"), kTokenize, "rows.jsonl:1: not JSON: ...", 3,
-       Seen::by_rank_0},
+      {"not JSON", written("rows.jsonl", "{\"text\":\n"), kTokenize, "rows.jsonl:1: not JSON: ...", 3, 0},
       {"no text", written("rows.jsonl", "{\"text\":1}\n"), kTokenize, "rows.jsonl:1: \"text\" must be a text",
-       3, Seen::by_rank_0},
+       3, 0},
       {"absent",
        nothing(),
        {"score", "model", "--input", "nowhere.jsonl"},
