@@ -19,5 +19,6 @@ checkpoint=$run/checkpoints/$(cat "$run/checkpoints/latest")
 "$moebius" export "$checkpoint" -o "$run/export" --check
 echo "loss of the first and the last iteration:"
 sed -nE '1p;$p' "$run/metrics.jsonl" | sed -E 's/.*"iteration":([0-9]+),"loss":([0-9.]+).*/  iteration \1: \2/'
-echo 'What day comes after Monday?'
+echo "asked, and what it answers:"
+cat jobs/quickstart/question.jsonl
 "$moebius" generate "$run/export" --messages jobs/quickstart/question.jsonl --max-new-tokens 32
