@@ -1,188 +1,14 @@
 #include <fcntl.h>
-#include <functional>
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "tests/end_to_end/refusal.h"
-#include "tests/end_to_end/tiny_job.h"
-#include "tests/support/safetensors.h"
+#include "tests/end_to_end/broken_folder.h"
 
 // Model, tokenizer, data and checkpoint files that must be refused (exit code 3), and outputs that cannot be
 // written (4): each is a good folder in which one thing is broken.
 
-using namespace moebius;
-namespace fs = std::filesystem;
-
+namespace moebius::test {
 namespace {
-
-using test::Json;
-using Spoil = std::function<void(const fs::path& folder)>;
-
-constexpr int kAll = -1;
-constexpr std::string_view kFolder = "{folder}";  // stands for its absolute path in front of a message
-
-struct BadFile {
-  const char* broken;  // what
-  Spoil spoil;
-  std::vector<std::string> command;
-  std::string message;
-  int exit_code = 3;
-  int witness = kAll;  // of two ranks; where not all see it, the message begins with the rank that did
-};
-
-/// A folder with all that a run needs, made by the program: a job of 4 iterations that starts from `model`, a
-/// Hugging Face folder with tokenizer; `rows.jsonl`; and `out`, where that job has made 2 of its iterations.
-class GoodFolder {
- public:
-  GoodFolder() {
-    test::TinyJob tiny(folder_);
-    static_cast<void>(tiny);
-    Json config = Json::parse(test::slurp(folder_ / "config.json"));
-    config["vocab_size"] = 1024;
-    test::spill(folder_ / "config.json", config.dump());
-    test::spill(folder_ / "job.toml", kJob);
-    fs::copy(test::repository() / "jobs/quickstart", folder_ / "tokenizer");
-    run({"train", "job.toml", "--set", "model.path=", "--set", "model.config=config.json", "--set",
-         "model.tokenizer=tokenizer", "--set", "model.init=random", "--set", "train.iterations=2"});
-    run({"export", "out/checkpoints/step_00000002.h5", "-o", "model"});
-    fs::remove_all(folder_ / "out/cache");
-  }
-  [[nodiscard]] const fs::path& path() const { return folder_.path(); }
-
- private:
-  void run(const std::vector<std::string>& command) const {
-    const test::Outcome outcome = test::Program(folder_).run(1, command);
-    INFO(outcome.err);
-    REQUIRE(outcome.exit_code == 0);
-  }
-
-  static constexpr const char* kJob = R"([job]
-output = "out"
-[model]
-path = "model"
-[data]
-train = ["rows.jsonl"]
-max_length = 64
-[train]
-global_batch_size = 4
-iterations = 4
-[checkpoint]
-interval = 1
-keep = 3
-[log]
-tensorboard = false
-)";
-  test::TemporaryFolder folder_;
-};
-
-const fs::path& good_folder() {
-  static const GoodFolder folder;
-  return folder.path();
-}
-
-void check(const std::vector<BadFile>& cases) {
-  for (const BadFile& bad : cases) {
-    INFO(bad.broken);
-    const test::TemporaryFolder folder;
-    fs::copy(good_folder(), folder.path(), fs::copy_options::recursive);
-    bad.spoil(folder.path());
-    std::string message = bad.message;
-    if (message.starts_with(kFolder))
-      message.replace(0, kFolder.size(), fs::canonical(folder.path()).string());
-    for (const int ranks : {1, 2}) {
-      const bool is_named = ranks > 1 && bad.witness != kAll;
-      test::check_refused(
-          folder, ranks,
-          {bad.command, bad.exit_code, (is_named ? fmt::format("rank {}: ", bad.witness) : "") + message});
-    }
-  }
-}
-
-// Ways to break a file.
-
-Spoil nothing() {
-  return [](const fs::path&) {};
-}
-
-Spoil written(const std::string& name, const std::string& bytes) {
-  return [=](const fs::path& folder) { test::spill(folder / name, bytes); };
-}
-
-Spoil removed(const std::string& name) {
-  return [=](const fs::path& folder) { fs::remove(folder / name); };
-}
-
-Spoil cut(const std::string& name, std::uintmax_t bytes) {
-  return [=](const fs::path& folder) { fs::resize_file(folder / name, bytes); };
-}
-
-/// JSON that is right but for what `edit` does to it.
-Spoil edited(const std::string& name, const std::function<void(Json&)>& edit) {
-  return [=](const fs::path& folder) {
-    Json json = Json::parse(test::slurp(folder / name));
-    edit(json);
-    test::spill(folder / name, json.dump());
-  };
-}
-Spoil config(const std::function<void(Json&)>& edit) {
-  return edited("model/config.json", edit);
-}
-Spoil tokenizer(const std::function<void(Json&)>& edit) {
-  return edited("model/tokenizer.json", edit);
-}
-
-std::uint64_t header_length(const std::string& bytes) {
-  std::uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), sizeof(length));
-  return length;
-}
-
-Json tensors_of(const std::string& bytes) {
-  return Json::parse(bytes.substr(8, header_length(bytes)));
-}
-
-/// The tensors' descriptions in model.safetensors, by name.
-Spoil header(const std::function<void(Json&)>& edit) {
-  return [=](const fs::path& folder) {
-    const std::string bytes = test::slurp(folder / "model/model.safetensors");
-    Json entries = tensors_of(bytes);
-    edit(entries);
-    test::spill(folder / "model/model.safetensors",
-                test::safetensors_bytes(entries.dump(), bytes.substr(8 + header_length(bytes))));
-  };
-}
-
-/// The weights in one file that an index names; `edit` changes what the index says.
-Spoil indexed(const std::function<void(Json&)>& edit) {
-  return [=](const fs::path& folder) {
-    const std::string shard = "model-00001-of-00001.safetensors";
-    const Json entries = tensors_of(test::slurp(folder / "model/model.safetensors"));
-    Json index;
-    for (const auto& [name, entry] : entries.items()) {
-      if (name != "__metadata__") index["weight_map"][name] = shard;
-    }
-    edit(index);
-    test::spill(folder / "model/model.safetensors.index.json", index.dump());
-    fs::rename(folder / "model/model.safetensors", folder / "model" / shard);
-  };
-}
-
-constexpr const char* kNorm = "model.norm.weight";
-constexpr const char* kLastInFile = "lm_head.weight";
-
-/// One bit of a parameter in a checkpoint of the weights in `model`.
-Spoil bit_flipped(const std::string& name) {
-  return [=](const fs::path& folder) {
-    const std::string model = test::slurp(folder / "model/model.safetensors");
-    const auto offsets = tensors_of(model)[kNorm]["data_offsets"].get<std::vector<std::size_t>>();
-    const std::string elements = model.substr(8 + header_length(model) + offsets[0], offsets[1] - offsets[0]);
-    std::string bytes = test::slurp(folder / name);
-    const std::size_t begin = bytes.find(elements);
-    REQUIRE(begin != std::string::npos);
-    bytes[begin + 5] = char(bytes[begin + 5] ^ 4);
-    test::spill(folder / name, bytes);
-  };
-}
 
 const std::string kNewest = "out/checkpoints/step_00000002.h5", kOlder = "out/checkpoints/step_00000001.h5";
 const std::vector<std::string> kTrain{"train", "job.toml"};
@@ -193,10 +19,8 @@ const std::vector<std::string> kGenerate{"generate", "model", "--prompt", "the"}
 const std::vector<std::string> kExport{"export", kNewest, "-o", "new"};
 const std::vector<std::string> kTokenize{"tokenize", "model", "--input", "rows.jsonl"};
 
-}  // namespace
-
 TEST_CASE("a config.json that is wrong is refused", "[slow][errors]") {
-  check({
+  check_refused({
       {"cut off", written("model/config.json", "{\"model_type\": "), kTrain,
        "model/config.json: not JSON, at byte 16 of 15: ..."},
       {"absent", removed("model/config.json"), kScore,
@@ -228,18 +52,17 @@ TEST_CASE("a config.json that is wrong is refused", "[slow][errors]") {
 }
 
 TEST_CASE("weights that are wrong are refused", "[slow][errors]") {
-  check({
+  check_refused({
       {"a header longer than the file",
        [](const fs::path& folder) {
-         std::string bytes = test::slurp(folder / "model/model.safetensors");
-         bytes.replace(0, 8, test::little_endian_8(std::uint64_t{1} << 40));
-         test::spill(folder / "model/model.safetensors", bytes);
+         std::string bytes = slurp(folder / "model/model.safetensors");
+         bytes.replace(0, 8, little_endian_8(std::uint64_t{1} << 40));
+         spill(folder / "model/model.safetensors", bytes);
        },
        kImport,
        "model/model.safetensors: by its first 8 bytes the header is 1099511627776 bytes long, but ..."},
-      {"a header that is not JSON",
-       written("model/model.safetensors", test::safetensors_bytes("{\"a\": [", "")), kScore,
-       "model/model.safetensors: byte 15: no valid JSON: ..."},
+      {"a header that is not JSON", written("model/model.safetensors", safetensors_bytes("{\"a\": [", "")),
+       kScore, "model/model.safetensors: byte 15: no valid JSON: ..."},
       {"a tensor past the end of the file", header([](Json& h) {
          h[kLastInFile]["shape"] = {2048, 32};
          h[kLastInFile]["data_offsets"][1] = h[kLastInFile]["data_offsets"][0].get<int>() + 2048 * 32 * 4;
@@ -301,7 +124,7 @@ TEST_CASE("weights that are wrong are refused", "[slow][errors]") {
 }
 
 TEST_CASE("a tokenizer that is wrong is refused", "[slow][errors]") {
-  check({
+  check_refused({
       {"not JSON", written("model/tokenizer.json", "{\"model\": }"), kTokenize,
        "model/tokenizer.json: byte 11: not JSON: ..."},
       {"a merge of unknown tokens", tokenizer([](Json& t) {
@@ -341,14 +164,14 @@ TEST_CASE("data that is wrong is refused", "[slow][errors]") {
   const auto train_on = [](const std::string& file) {
     return std::vector<std::string>{"train", "job.toml", "--set", "data.train=[\"" + file + "\"]"};
   };
-  check({
+  check_refused({
       {"a line that is not JSON", written("rows.jsonl", row + row + "{\"input_ids\":[1,2,}\n"), kTrain,
        "rows.jsonl:3:19 not JSON: ...", 3, 0},
       {"a line that is not JSON, in the part of rank 1",
        [=](const fs::path& folder) {
          std::string rows;
          for (int i = 0; i < 70; ++i) rows += row;
-         test::spill(folder / "rows.jsonl", rows + "nonsense\n");
+         spill(folder / "rows.jsonl", rows + "nonsense\n");
        },
        kTrain, "rows.jsonl:71:2 not JSON: ...", 3, 1},
       {"a line that is no object", written("rows.jsonl", row + "[1, 2]\n"), kTrain,
@@ -382,7 +205,7 @@ TEST_CASE("data that is wrong is refused", "[slow][errors]") {
       {"text without a tokenizer",
        [](const fs::path& folder) {
          fs::remove(folder / "model/tokenizer.json");
-         test::spill(folder / "rows.jsonl", "{\"query\":\"a\",\"response\":\"b\"}\n");
+         spill(folder / "rows.jsonl", "{\"query\":\"a\",\"response\":\"b\"}\n");
        },
        kTrain, "rows.jsonl:1:1 a row of text needs a tokenizer, but the model has no tokenizer.json", 3, 0},
   });
@@ -392,7 +215,7 @@ TEST_CASE("a checkpoint that is wrong is refused", "[slow][errors]") {
   const auto both = [](const Spoil& one, const Spoil& other) {
     return [=](const fs::path& folder) { one(folder), other(folder); };
   };
-  check({
+  check_refused({
       {"cut short", cut(kNewest, 100000), kExport,
        "out/checkpoints/step_00000002.h5: not a whole checkpoint: cannot be opened: truncated file: ..."},
       {"a bit flipped", bit_flipped(kNewest), kExport,
@@ -434,13 +257,13 @@ TEST_CASE("a checkpoint that is wrong is refused", "[slow][errors]") {
 }
 
 TEST_CASE("inspect tells what is damaged and returns 3", "[slow][errors]") {
-  const test::TemporaryFolder folder;
+  const TemporaryFolder folder;
   fs::copy(good_folder(), folder.path(), fs::copy_options::recursive);
   bit_flipped(kNewest)(folder.path());
   for (const int ranks : {1, 2}) {
-    const test::Outcome outcome = test::Program(folder).run(ranks, {"inspect", kNewest});
+    const Outcome outcome = Program(folder).run(ranks, {"inspect", kNewest});
     CHECK(outcome.exit_code == 3);
-    CHECK(test::without_launcher(outcome.err).empty());
+    CHECK(without_launcher(outcome.err).empty());
     const std::string damage = kNewest +
                                ": the elements [0:32] of 'parameters/norm' are not those that were written "
                                "(wrong checksum)\n";
@@ -450,20 +273,19 @@ TEST_CASE("inspect tells what is damaged and returns 3", "[slow][errors]") {
 
 TEST_CASE("a run goes on from the checkpoint before a damaged one", "[slow][errors]") {
   const int ranks = GENERATE(1, 2);
-  const test::TemporaryFolder folder;
+  const TemporaryFolder folder;
   fs::copy(good_folder(), folder.path(), fs::copy_options::recursive);
   bit_flipped(kNewest)(folder.path());
-  const test::Outcome outcome = test::Program(folder).run(ranks, kTrain);
+  const Outcome outcome = Program(folder).run(ranks, kTrain);
   INFO(outcome.err);
   CHECK(outcome.exit_code == 0);
-  CHECK_THAT(outcome.err, test::contains("(wrong checksum); trying the one before\n"));
-  CHECK_THAT(outcome.err, test::contains("resuming from " + kOlder + ": iteration 1 "));
-  CHECK(test::column(test::rows_of(test::slurp(folder / "out/metrics.jsonl")), "iteration") ==
-        std::vector<double>{1, 2, 3, 4});
+  CHECK_THAT(outcome.err, contains("(wrong checksum); trying the one before\n"));
+  CHECK_THAT(outcome.err, contains("resuming from " + kOlder + ": iteration 1 "));
+  CHECK(column(rows_of(slurp(folder / "out/metrics.jsonl")), "iteration") == std::vector<double>{1, 2, 3, 4});
 }
 
 TEST_CASE("input that is wrong is refused by score, generate and tokenize", "[slow][errors]") {
-  check({
+  check_refused({
       {"a token that the model does not have", written("rows.jsonl", "{\"input_ids\":[1,2,1024]}\n"), kScore,
        "rows.jsonl:1: \"input_ids\" holds 1024; token ids are whole numbers from 0 to 1023"},
       {"no whole number", written("rows.jsonl", "{\"input_ids\":[1]}\n\n{\"input_ids\":[1,2.5]}\n"), kScore,
@@ -497,7 +319,7 @@ TEST_CASE("input that is wrong is refused by score, generate and tokenize", "[sl
 }
 
 TEST_CASE("output that cannot be written is refused with exit code 4", "[slow][errors]") {
-  check({
+  check_refused({
       {"a folder below a file",
        nothing(),
        {"train", "job.toml", "--set", "job.output=rows.jsonl/out"},
@@ -527,17 +349,19 @@ TEST_CASE("output that cannot be written is refused with exit code 4", "[slow][e
 }
 
 TEST_CASE("the output of a run that is alive is left alone", "[slow][errors]") {
-  const test::TemporaryFolder folder;
+  const TemporaryFolder folder;
   fs::copy(good_folder(), folder.path(), fs::copy_options::recursive);
-  test::spill(folder / "out/moebius.lock", "process 7 on elsewhere\n");
+  spill(folder / "out/moebius.lock", "process 7 on elsewhere\n");
   const int lock = ::open((folder / "out/moebius.lock").c_str(), O_RDWR | O_CLOEXEC);
   REQUIRE(::flock(lock, LOCK_EX | LOCK_NB) == 0);  // as the run that wrote the line holds it
   for (const int ranks : {1, 2}) {
-    test::check_refused(
-        folder, ranks,
-        {kTrain, 4,
-         "out: another run writes to this folder (process 7 on elsewhere); wait for it to end "
-         "or choose another job.output"});
+    check_refused(folder, ranks,
+                  {kTrain, 4,
+                   "out: another run writes to this folder (process 7 on elsewhere); wait for it to end "
+                   "or choose another job.output"});
   }
   ::close(lock);
 }
+
+}  // namespace
+}  // namespace moebius::test
