@@ -23,8 +23,8 @@ inline std::string without_launcher(std::string text) {
 
 /// The one error that was told; where it is not exactly one, everything that was said.
 inline std::string error_of(const Outcome& outcome) {
-  const std::string said = without_launcher(outcome.err), word = "error: ";
-  std::size_t begin = said.starts_with(word) ? 0 : said.find("\n" + word);
+  const std::string said = without_launcher(outcome.err), word = "error: ", line = "\nerror: ";
+  std::size_t begin = said.starts_with(word) ? 0 : said.find(line);
   if (begin == std::string::npos || !said.ends_with('\n')) return said;
   if (begin > 0) ++begin;
   const std::string text = said.substr(begin + word.size());

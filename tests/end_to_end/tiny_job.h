@@ -34,10 +34,10 @@ class TinyJob {
     all["job"]["output"] = quote(output(name));
     if (!all["model"].contains("path")) all["model"]["config"] = quote((folder_ / "config.json").string());
     if (!all["data"].contains("train"))
-      all["data"]["train"] = "[" + quote((folder_ / "rows.jsonl").string()) + "]";
+      all["data"]["train"] = fmt::format("[{}]", quote((folder_ / "rows.jsonl").string()));
     std::string text;
     for (const auto& [section, keys] : all) {
-      text += "[" + section + "]\n";
+      text += fmt::format("[{}]\n", section);
       for (const auto& [key, value] : keys) text += key + " = " + value + "\n";
     }
     const std::string path = (folder_ / (name + ".toml")).string();
@@ -49,7 +49,7 @@ class TinyJob {
   }
 
  private:
-  static std::string quote(const std::string& text) { return "\"" + text + "\""; }
+  static std::string quote(const std::string& text) { return fmt::format("\"{}\"", text); }
 
   /// 64 rows of 9 to 40 tokens that follow a rule a model can learn: x, then x + step again and again.
   static std::string rows() {

@@ -54,7 +54,7 @@ class Program {
     std::string line =
         ranks == 1 ? "env OMP_NUM_THREADS=2 " : quoted(MPI_TEST_RUN) + " " + std::to_string(ranks) + " ";
     line += quoted(MOEBIUS_BINARY);
-    for (const std::string& argument : arguments) line += " " + quoted(argument);
+    for (const std::string& argument : arguments) (line += " ") += quoted(argument);
     return line;
   }
 
