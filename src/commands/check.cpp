@@ -5,7 +5,7 @@ namespace moebius::commands {
 
 ExitCode check(const CheckCommand& command, Session& session) {
   const job::Job job = load_job(command.job, job::Purpose::check, session);
-  write_result("", session.cluster.rank() == 0 ? job::write_job(job) : "", session);
+  write_result(job::write_job(job), session);
   return ExitCode::done;
 }
 

@@ -14,10 +14,9 @@ constexpr std::int64_t kCheckSequences = 8, kCheckLength = 32;
 
 /// Logits behind random sequences of 1, 5, ... tokens, [sequences * vocab].
 std::vector<float> check_logits(const std::string& path, Session& session) {
-  auto source = session.cluster.together("open the model", [&] { return hub::ModelSource(path); });
-  const auto config = session.cluster.together(
-      "read the config", [&] { return models::read_config(source.config(), source.config_name()); });
-  InferenceModel model(source, config, {}, kCheckLength, session);
+  OpenModel opened = open_model(path, session);
+  const models::ModelConfig& config = opened.config;
+  InferenceModel model(opened, {}, kCheckLength, session);
   const Random random{0, RandomStream::synthetic};
   std::vector<std::vector<std::int32_t>> sequences(kCheckSequences);
   for (std::int64_t s = 0; s < kCheckSequences; ++s) {
@@ -74,12 +73,10 @@ ExitCode export_folder(const ExportCommand& command, Session& session) {
           fmt::format("--max-shard-size {}: a size such as 5GB or 500MiB", command.max_shard_size));
     settings.max_file_bytes = *bytes;
   });
-  auto source = cluster.together("open the model", [&] { return hub::ModelSource(command.checkpoint); });
-  const auto weights = cluster.together("open the weights", [&] {
-    return source.weights(
-        models::parameter_table(models::read_config(source.config(), source.config_name())));
-  });
-  hub::write_folder(*weights, source.files(), settings, cluster);
+  OpenModel opened = open_model(command.checkpoint, session);
+  const auto weights = cluster.together(
+      "open the weights", [&] { return opened.source.weights(models::parameter_table(opened.config)); });
+  hub::write_folder(*weights, opened.source.files(), settings, cluster);
   session.log.info("exported {} to {} ({})", command.checkpoint, command.out, seconds_text(watch.seconds()));
   if (command.check == ExportCommand::Check::compare_logits) compare(command, session);
   return ExitCode::done;

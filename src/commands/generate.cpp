@@ -20,12 +20,6 @@ struct Prompts {
   std::set<std::int32_t> end_tokens;
 };
 
-data::Encoder make_encoder(const Language& language) {
-  const job::Job defaults;  // [data] as it is when nothing is said
-  return {&language.tokenizer(), data::encode_settings(defaults, language.text().model),
-          language.text().eos_token};
-}
-
 std::vector<Ids> message_prompts(const std::string& path, const data::Encoder& encoder) {
   const data::RowFile file(path);
   data::RowReader reader(file);
@@ -59,7 +53,9 @@ Prompts read_prompts(const GenerateCommand& command, const Language& language,
     if (prompts.rows.back().empty()) throw InputError("--prompt is empty: there is nothing to continue");
   }
   if (!command.messages.empty()) {
-    const data::Encoder encoder = make_encoder(language);
+    static_cast<void>(language.tokenizer());  // must be there
+    const job::Job defaults;                  // [data] as it is when nothing is said
+    const data::Encoder encoder = training::make_encoder(defaults, language.text());
     prompts.rows = message_prompts(command.messages, encoder);
     for (const std::int32_t id : encoder.stop_ids()) prompts.end_tokens.insert(id);
   }
@@ -162,11 +158,10 @@ std::string row_text(const Ids& ids, const GenerateCommand& command, const data:
 
 ExitCode generate(const GenerateCommand& command, Session& session) {
   auto& cluster = session.cluster;
-  auto source = cluster.together("open the model", [&] { return hub::ModelSource(command.model); });
-  const auto config = cluster.together(
-      "read the config", [&] { return models::read_config(source.config(), source.config_name()); });
+  OpenModel opened = open_model(command.model, session);
+  const models::ModelConfig& config = opened.config;
   const auto language = cluster.together("read the tokenizer", [&] {
-    auto read = std::make_unique<Language>(source.files(), command.model, config.vocab);
+    auto read = std::make_unique<Language>(opened.source.files(), command.model, config.vocab);
     if (command.output == GenerateCommand::Output::text)
       static_cast<void>(read->tokenizer());  // must be there
     return read;
@@ -178,7 +173,7 @@ ExitCode generate(const GenerateCommand& command, Session& session) {
   std::size_t longest = 0;
   for (const Ids& row : prompts.rows) longest = std::max(longest, row.size());
 
-  InferenceModel model(source, config, command.mesh, std::int64_t(longest) + command.max_new_tokens, session);
+  InferenceModel model(opened, command.mesh, std::int64_t(longest) + command.max_new_tokens, session);
   Generator generator(command, prompts, model, session);
   RowOutput output("", session);
   for (std::int64_t first = 0; first < std::int64_t(prompts.rows.size());

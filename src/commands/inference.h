@@ -7,6 +7,14 @@
 
 namespace moebius::commands {
 
+/// What a command calls MODEL: its files and sizes, no weights yet.
+struct OpenModel {
+  hub::ModelSource source;
+  models::ModelConfig config;
+};
+/// Collective; throws AgreedError.
+[[nodiscard]] OpenModel open_model(const std::string& path, Session& session);
+
 /// A model's weights spread over the ranks, ready to score or to generate. Rows go to the data ranks in turn;
 /// a rank without a row takes part with an empty batch.
 class InferenceModel {
@@ -15,8 +23,7 @@ class InferenceModel {
 
   /// `longest`: tokens of the longest sequence. Collective; throws AgreedError. Without degrees from the user
   /// the experts are spread over as many ranks as possible.
-  InferenceModel(hub::ModelSource& source, const models::ModelConfig& config, const InferenceMesh& wanted,
-                 std::int64_t longest, Session& session);
+  InferenceModel(OpenModel& model, const InferenceMesh& wanted, std::int64_t longest, Session& session);
 
   [[nodiscard]] Decoder& decoder() { return *decoder_; }
   [[nodiscard]] Arena<Space::host>& memory() { return activations_; }

@@ -5,7 +5,7 @@ namespace moebius::commands {
 
 ExitCode inspect(const InspectCommand& command, Session& session) {
   const auto found = checkpoint::inspect(command.checkpoint, session.cluster);
-  write_result("", session.cluster.rank() == 0 ? found.text : "", session);
+  write_result(found.text, session);
   return found.damaged_slabs == 0 ? ExitCode::done : ExitCode::input;
 }
 

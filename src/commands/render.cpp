@@ -2,12 +2,12 @@
 
 #include "commands/job_model.h"
 #include "commands/rows.h"
+#include "data/store/encode_share.h"
 
 namespace moebius::commands {
 namespace {
 
-constexpr std::int64_t kBlock = 64;            // rows that one rank takes in a row
-constexpr std::int64_t kWindow = 64 * kBlock;  // rows a collective write
+constexpr std::int64_t kWindow = 64 * data::Share::kBlock;  // rows a collective write
 
 /// Labels and weights as ms-swift shows them: weights null where they are 1 throughout.
 std::string sample_text(const data::Sample& sample, const data::Tokenizer* tokenizer) {
@@ -29,7 +29,11 @@ class Renderer {
  public:
   Renderer(const data::Encoder& encoder, const data::RowSettings& settings, const data::Tokenizer* tokenizer,
            Session& session)
-      : encoder_(encoder), settings_(settings), tokenizer_(tokenizer), session_(session) {}
+      : encoder_(encoder),
+        settings_(settings),
+        tokenizer_(tokenizer),
+        session_(session),
+        share_{session.cluster.rank(), session.cluster.size()} {}
 
   void show(const std::string& name, std::int64_t limit, RowOutput& output) {
     auto& cluster = session_.cluster;
@@ -49,17 +53,9 @@ class Renderer {
 
   /// What was left out of all files, by reason.
   void tell_dropped() {
-    std::vector<data::DropCounts::Tally> all(dropped_.tallies.begin(), dropped_.tallies.end());
     data::DropCounts total;
-    for (std::size_t reason = 0; reason < all.size(); ++reason) {
-      const auto counts = session_.cluster.all_gather("left out", all[reason].count);
-      const auto files = session_.cluster.all_gather("first file", all[reason].file);
-      const auto rows = session_.cluster.all_gather("first row", all[reason].row);
-      for (std::size_t rank = 0; rank < counts.size(); ++rank) {
-        data::DropCounts one;
-        one.tallies[reason] = {counts[rank], files[rank], rows[rank]};
-        total.add(one);
-      }
+    for (const std::string& text : session_.cluster.all_gather("left out", dropped_.text())) {
+      total.add(data::DropCounts::from_text(text));
     }
     for (const std::string& line : total.lines(files_)) session_.log.warning("data: {}", line);
   }
@@ -72,7 +68,7 @@ class Renderer {
       const auto row = reader.next();
       if (!row || row->number > limit) return false;
       const std::int64_t number = number_++;
-      if (number / kBlock % session_.cluster.size() != session_.cluster.rank()) continue;
+      if (!share_.holds(number)) continue;
       const data::Encoded encoded = data::encode_row(*row, parser, encoder_);
       if (const auto* dropped = std::get_if<data::Dropped>(&encoded)) {
         dropped_.add(dropped->reason, std::int64_t(files_.size()), row->number);
@@ -86,6 +82,7 @@ class Renderer {
   const data::RowSettings& settings_;
   const data::Tokenizer* tokenizer_;
   Session& session_;
+  data::Share share_;
   std::int64_t number_ = 0;  // rows of all files so far
   std::vector<std::string> files_;
   data::DropCounts dropped_;
@@ -98,11 +95,8 @@ ExitCode render(const RenderCommand& command, Session& session) {
   const job::Job job = load_job(command.job, job::Purpose::render, session);
   const JobModel model = cluster.together("open the model", [&] { return open_job_model(job); });
   const training::TextTools& text = model.language->text();
-  const data::Encoder encoder = cluster.together("read the template", [&] {
-    data::EncodeSettings settings = data::encode_settings(job, text.model);
-    settings.vocabulary = text.vocab;
-    return data::Encoder(text.tokenizer, std::move(settings), text.eos_token);
-  });
+  const data::Encoder encoder =
+      cluster.together("read the template", [&] { return training::make_encoder(job, text); });
   const data::RowSettings rows = data::row_settings(job.data);
 
   RowOutput output(command.out, session);

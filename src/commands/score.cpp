@@ -20,10 +20,8 @@ std::string row_text(const std::vector<std::int32_t>& ids, const std::vector<flo
 
 ExitCode score(const ScoreCommand& command, Session& session) {
   auto& cluster = session.cluster;
-  hub::ModelSource source =
-      cluster.together("open the model", [&] { return hub::ModelSource(command.model); });
-  const auto config = cluster.together(
-      "read the config", [&] { return models::read_config(source.config(), source.config_name()); });
+  OpenModel opened = open_model(command.model, session);
+  const models::ModelConfig& config = opened.config;
   const std::vector<InputLine> lines = read_lines(command.input, session);
   std::vector<std::vector<std::int32_t>> rows;
   std::size_t longest = 1;
@@ -32,7 +30,7 @@ ExitCode score(const ScoreCommand& command, Session& session) {
     for (const auto& row : rows) longest = std::max(longest, row.size());
   });
 
-  InferenceModel model(source, config, command.mesh, std::int64_t(longest), session);
+  InferenceModel model(opened, command.mesh, std::int64_t(longest), session);
   RowOutput output(command.out, session);
   const auto count = std::int64_t(rows.size());
   for (std::int64_t first = 0; first < count; first += kRoundsAtOnce * model.replicas()) {

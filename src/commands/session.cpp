@@ -40,14 +40,10 @@ job::Job load_job(const JobArguments& arguments, job::Purpose purpose, Session& 
   });
 }
 
-void write_result(const std::string& path, const std::string& text, Session& session) {
-  const std::vector<std::string> texts = session.cluster.gather("result", text);
+void write_result(const std::string& text, Session& session) {
   session.cluster.on_first_rank("write the result", [&] {
-    std::string whole;
-    for (const std::string& part : texts) whole += part;
-    if (!path.empty()) return write_file(path, whole);
-    const bool written = std::fwrite(whole.data(), 1, whole.size(), stdout) == whole.size();
-    if (!written || std::fflush(stdout) != 0) throw ClusterError("stdout: cannot write the result");
+    const bool is_written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+    if (!is_written || std::fflush(stdout) != 0) throw ClusterError("stdout: cannot write the result");
   });
 }
 

@@ -25,9 +25,8 @@ void share_cores(const Session& session);
 /// Reads the job file on rank 0, parses and validates it on all. Throws UsageError with every problem.
 [[nodiscard]] job::Job load_job(const JobArguments& arguments, job::Purpose purpose, Session& session);
 
-/// The lines of all ranks' texts, rank after rank, to `path` or, where it is empty, to stdout.
-/// Collective. Throws ClusterError where the file cannot be written.
-void write_result(const std::string& path, const std::string& text, Session& session);
+/// Rank 0's text to stdout. Collective; throws AgreedError (ClusterError's code) where it cannot be written.
+void write_result(const std::string& text, Session& session);
 
 /// The verbs. Each is collective, throws Error, and returns what the launcher shall see.
 ExitCode train(const TrainCommand& command, Session& session);

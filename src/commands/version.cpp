@@ -11,7 +11,7 @@ ExitCode version(const VersionCommand&, Session& session) {
   const std::string text = fmt::format(
       "moebius {} ({})\ncompiler  {}\nmpi       {}\nhdf5      {}\nplatforms cpu fp32\n", MOEBIUS_VERSION,
       MOEBIUS_COMMIT, __VERSION__, cluster::mpi_version(), checkpoint::hdf5_version());
-  write_result("", session.cluster.rank() == 0 ? text : "", session);
+  write_result(text, session);
   return ExitCode::done;
 }
 

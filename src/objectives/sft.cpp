@@ -2,13 +2,10 @@
 
 #include <algorithm>
 
+#include "objectives/host_batch.h"
+
 namespace moebius::objectives {
 namespace {
-
-models::HostBatch host_batch(const data::MicroBatch& batch, std::int64_t tensor_degree) {
-  return {{.ids = batch.ids, .positions = batch.positions, .targets = batch.targets, .starts = batch.starts},
-          tensor_degree};
-}
 
 /// -sum scale * log p in double, in the order of the targets.
 double loss_sum(const std::vector<float>& scale, View<const float, 1, Space::host> log_probabilities) {

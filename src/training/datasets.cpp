@@ -32,7 +32,7 @@ class Collector {
         cluster_(cluster),
         log_(log),
         rows_(data::row_settings(job.data)),
-        encoder_(cluster.together("read the template", [&] { return make_encoder(); })),
+        encoder_(cluster.together("read the template", [&] { return make_encoder(job, tools); })),
         key_(encoding_key(job, tools, encoder_.settings())),
         files_(std::filesystem::path(job.general.output) / "cache", cluster) {}
 
@@ -72,12 +72,6 @@ class Collector {
  private:
   [[nodiscard]] data::Order order() const {
     return job_.data.shuffle ? data::Order::shuffled : data::Order::as_in_file;
-  }
-
-  [[nodiscard]] data::Encoder make_encoder() const {
-    data::EncodeSettings settings = data::encode_settings(job_, tools_.model);
-    settings.vocabulary = tools_.vocab;
-    return {tools_.tokenizer, std::move(settings), tools_.eos_token};
   }
 
   [[nodiscard]] std::unique_ptr<data::SampleSource> synthetic(const data::DatasetName& name) const {
@@ -127,6 +121,12 @@ void report(const char* what, const data::Packs& packs, const data::SampleSource
 }
 
 }  // namespace
+
+data::Encoder make_encoder(const job::Job& job, const TextTools& tools) {
+  data::EncodeSettings settings = data::encode_settings(job, tools.model);
+  settings.vocabulary = tools.vocab;
+  return {tools.tokenizer, std::move(settings), tools.eos_token};
+}
 
 Datasets prepare_datasets(const job::Job& job, const TextTools& tools, cluster::Cluster& cluster,
                           const Log& log) {

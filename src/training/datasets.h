@@ -18,6 +18,9 @@ struct TextTools {
   std::uint64_t fingerprint = 0;  // of the tokenizer's files
 };
 
+/// The encoder of a job's rows. Throws UsageError as data::encode_settings does.
+[[nodiscard]] data::Encoder make_encoder(const job::Job& job, const TextTools& tools);
+
 /// The data of a job: samples of all files, and which of them make up the packs of training and validation.
 struct Datasets {
   std::unique_ptr<data::JoinedSamples> samples;

@@ -1,5 +1,6 @@
 #include "objectives/sft.h"
 
+#include "objectives/host_batch.h"
 #include "tests/models/model_rig.h"
 #include "tests/models/tiny_configs.h"
 #include "tests/support/catch.h"
@@ -28,8 +29,7 @@ TEST_CASE("the SFT loss weighs each trained token by its loss scale", "[objectiv
   REQUIRE(batch.trained() == 5);
 
   // The same from the log-probabilities themselves.
-  const models::HostBatch host(
-      {.ids = batch.ids, .positions = batch.positions, .targets = batch.targets, .starts = batch.starts}, 1);
+  const models::HostBatch host = objectives::host_batch(batch, 1);
   models::Decoder<HostFp32>::Saved saved(rig.activations());
   const auto hidden = rig.decoder().forward(host.view(), models::Decoder<HostFp32>::Keep::nothing, saved);
   std::vector<float> log_probabilities(5);

@@ -1,6 +1,7 @@
 #include "data/rows/dropped.h"
 
 #include <fmt/format.h>
+#include <sstream>
 #include <tuple>
 
 namespace moebius::data {
@@ -52,6 +53,26 @@ void DropCounts::add(const DropCounts& other) {
     if (earlier) mine.file = theirs.file, mine.row = theirs.row;
     mine.count += theirs.count;
   }
+}
+
+std::string DropCounts::text() const {
+  std::string text;  // "reason count file row" a line
+  for (std::size_t reason = 0; reason < kDropReasons; ++reason) {
+    const Tally& tally = tallies[reason];
+    if (tally.count > 0) text += fmt::format("{} {} {} {}\n", reason, tally.count, tally.file, tally.row);
+  }
+  return text;
+}
+
+DropCounts DropCounts::from_text(std::string_view text) {
+  DropCounts counts;
+  std::istringstream lines{std::string(text)};
+  std::size_t reason = 0;
+  Tally tally;
+  while (lines >> reason >> tally.count >> tally.file >> tally.row) {
+    if (reason < kDropReasons) counts.tallies[reason] = tally;
+  }
+  return counts;
 }
 
 std::int64_t DropCounts::total() const {

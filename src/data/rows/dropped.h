@@ -55,6 +55,9 @@ struct DropCounts {
   void add(DropReason reason, std::int64_t file, std::int64_t row);
   void add(const DropCounts& other);
   [[nodiscard]] std::int64_t total() const;
+  /// As text, for files and other ranks; from_text reads it back.
+  [[nodiscard]] std::string text() const;
+  [[nodiscard]] static DropCounts from_text(std::string_view text);
   /// One line a reason that occurred: "12 rows left out: longer than max_length (first: a.jsonl:17)".
   [[nodiscard]] std::vector<std::string> lines(const std::vector<std::string>& files) const;
 };

@@ -1,14 +1,14 @@
 #include "data/store/encode_share.h"
 
+#include <algorithm>
+#include <charconv>
 #include <exception>
 #include <fmt/format.h>
 #include <omp.h>
-#include <sstream>
 
 namespace moebius::data {
 namespace {
 
-constexpr std::int64_t kBlock = 64;    // rows that one rank takes in a row
 constexpr std::size_t kAtOnce = 4096;  // rows encoded before they are written
 
 /// Encodes rows on all threads; each thread has a parser of its own.
@@ -47,24 +47,14 @@ class Crew {
 }  // namespace
 
 std::string ShareReport::text() const {
-  std::string text = fmt::format("rows {}\n", rows);
-  for (std::size_t reason = 0; reason < kDropReasons; ++reason) {
-    const auto& tally = dropped.tallies[reason];
-    if (tally.count > 0) text += fmt::format("{} {} {}\n", reason, tally.count, tally.row);
-  }
-  return text;
+  return fmt::format("{}\n{}", rows, dropped.text());
 }
 
 ShareReport ShareReport::from_text(std::string_view text) {
   ShareReport report;
-  std::istringstream lines{std::string(text)};
-  std::string word;
-  lines >> word >> report.rows;
-  std::size_t reason = 0;
-  DropCounts::Tally tally;
-  while (lines >> reason >> tally.count >> tally.row) {
-    if (reason < kDropReasons) report.dropped.tallies[reason] = tally;
-  }
+  const std::size_t line_end = std::min(text.find('\n'), text.size());
+  std::from_chars(text.data(), text.data() + line_end, report.rows);
+  report.dropped = DropCounts::from_text(text.substr(line_end));
   return report;
 }
 
@@ -91,7 +81,7 @@ ShareReport encode_share(const ShareOfFile& work, SampleWriter& writer) {
   };
   RowReader reader(work.file);
   while (const std::optional<RawRow> row = reader.next()) {
-    if ((row->number - 1) / kBlock % work.share.of != work.share.index) continue;
+    if (!work.share.holds(row->number - 1)) continue;
     waiting.push_back(*row);
     ++report.rows;
     if (waiting.size() == kAtOnce) flush();

@@ -9,9 +9,13 @@
 
 namespace moebius::data {
 
-/// This rank's share of the rows of every file: every `of`-th block of rows, from block `index` on.
+/// This rank's share of some rows: every `of`-th block of rows, from block `index` on.
 struct Share {
   std::int64_t index = 0, of = 1;
+
+  static constexpr std::int64_t kBlock = 64;  // rows that one rank takes in a row
+  /// Whether the row of this number, from 0, belongs to the share.
+  [[nodiscard]] constexpr bool holds(std::int64_t row) const { return row / kBlock % of == index; }
 };
 
 /// What became of a share.

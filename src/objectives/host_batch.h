@@ -1,0 +1,13 @@
+#pragma once
+#include "data/batch/batches.h"
+#include "models/batch.h"
+
+namespace moebius::objectives {
+
+/// A micro batch of the data as the decoder takes it, padded for `tensor_degree` ranks.
+[[nodiscard]] inline models::HostBatch host_batch(const data::MicroBatch& batch, std::int64_t tensor_degree) {
+  return {{.ids = batch.ids, .positions = batch.positions, .targets = batch.targets, .starts = batch.starts},
+          tensor_degree};
+}
+
+}  // namespace moebius::objectives
