@@ -1,5 +1,6 @@
 #include "training/memory_check.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "base/process.h"

@@ -40,16 +40,19 @@ std::optional<Contents> RunFiles<P>::peek() {
 template <Platform P>
 Place RunFiles<P>::load(ModelState<P>& state) {
   const Stopwatch watch;
+  bool has_moments = false;
   const auto loaded = find([&](const Reader& reader) {
     state.adam.moments().clear();  // an attempt on a damaged file may have filled them
     checkpoint::read_shards(reader, kParameters, state.weights);
-    if (!reader.has_group(kExpAvg)) return;
+    has_moments = reader.has_group(kExpAvg);
+    if (!has_moments) return;
     checkpoint::read_shards(reader, kExpAvg, state.adam.moments().exp_avg);
     checkpoint::read_shards(reader, kExpAvgSq, state.adam.moments().exp_avg_sq);
   });
   if (loaded) {
     log_.info("resuming from {}: iteration {} ({:.1f} s)", loaded->file.string(), loaded->contents.iteration,
               watch.seconds());
+    if (!has_moments) log_.warning("the checkpoint holds no moments of the optimizer: they start from zero");
     return {loaded->contents.iteration, loaded->contents.samples};
   }
   cluster_.together("load the weights", [&] { start_.load_weights(state.weights); });

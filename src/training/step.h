@@ -17,7 +17,7 @@ class Step {
   Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& cluster);
 
   /// Trains on the global batch at `position` of `batches` as iteration `iteration` (from 0). Collective.
-  /// Throws AgreedError (DivergedError's code) where loss or gradient are not finite; the weights have not
+  /// Throws AgreedError (ExitCode::diverged) where loss or gradient are not finite; the weights have not
   /// moved then.
   [[nodiscard]] Metrics train(data::Batches& batches, std::int64_t position, std::int64_t iteration);
   /// The loss over one pass of `batches`. Collective.

@@ -38,34 +38,35 @@ cluster::Degrees degrees_of(const job::Parallel& parallel) {
           .expert_tensor = parallel.expert_tensor};
 }
 
-/// The rules that need the model's sizes and the number of ranks.
-cluster::Mesh checked_mesh(const Start& start, const Cluster& cluster) {
-  const job::Job& job = start.job;
-  const cluster::Degrees degrees = degrees_of(job.parallel);
+/// The rules that need the model's sizes.
+void check_against_model(const job::Job& job, const models::ModelConfig& config) {
   job::Report report(job);
-  for (const models::MeshProblem& problem : models::check_mesh(start.config, degrees)) {
+  for (const models::MeshProblem& problem : models::check_mesh(config, degrees_of(job.parallel))) {
     report.refuse_if(true, {problem.key}, problem.text);
   }
-  const bool is_dense = start.config.experts == 0;
-  for (const char* key : {"moe.aux_loss_coeff", "moe.z_loss_coeff", "moe.routing"}) {
-    const bool is_set = key == std::string_view("moe.routing") ? job.moe.routing != job::Routing::learned
-                        : key == std::string_view("moe.z_loss_coeff") ? job.moe.z_loss_coeff != 0
-                                                                      : job.moe.aux_loss_coeff != 0;
+  const auto refuse_without_experts = [&](const char* key, bool is_set) {
     report.refuse_if(
-        is_dense && is_set, {key},
+        is_set && config.experts == 0, {key},
         fmt::format("{} has no effect: the model has no experts; remove it", job::setting_text(job, key)));
-  }
+  };
+  refuse_without_experts("moe.aux_loss_coeff", job.moe.aux_loss_coeff != 0);
+  refuse_without_experts("moe.z_loss_coeff", job.moe.z_loss_coeff != 0);
+  refuse_without_experts("moe.routing", job.moe.routing != job::Routing::learned);
   job::throw_if_any(report.take());
+}
 
-  cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
-  const std::int64_t step = job.train.micro_batch_size * mesh.degree(cluster::Axis::data);
-  job::Report sizes(job);
-  sizes.refuse_if(job.train.global_batch_size % step != 0,
-                  {"train.global_batch_size", "train.micro_batch_size"},
-                  fmt::format("{} is not a multiple of {}: micro_batch_size {} x {} data ranks",
-                              job::setting_text(job, "train.global_batch_size"), step,
-                              job.train.micro_batch_size, mesh.degree(cluster::Axis::data)));
-  job::throw_if_any(sizes.take());
+/// The mesh of the job on these ranks, which must divide the batch too.
+cluster::Mesh checked_mesh(const job::Job& job, const Cluster& cluster) {
+  cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees_of(job.parallel));
+  const std::int64_t replicas = mesh.degree(cluster::Axis::data);
+  const std::int64_t step = job.train.micro_batch_size * replicas;
+  job::Report report(job);
+  report.refuse_if(job.train.global_batch_size % step != 0,
+                   {"train.global_batch_size", "train.micro_batch_size"},
+                   fmt::format("{} is not a multiple of {}: micro_batch_size {} x {} data ranks",
+                               job::setting_text(job, "train.global_batch_size"), step,
+                               job.train.micro_batch_size, replicas));
+  job::throw_if_any(report.take());
   return mesh;
 }
 
@@ -208,39 +209,38 @@ Outcome Loop<P>::run(const Datasets& datasets, Place place, const cluster::Envir
 }
 
 /// With checkpoint.rng the random numbers of the checkpoint go on, whatever the job's seed says now.
-job::Job with_resumed_seed(const job::Job& job, const std::optional<checkpoint::Contents>& resumed,
-                           const Log& log) {
-  job::Job effective = job;
-  if (!resumed || !job.checkpoint.rng || resumed->seed == job.general.seed) return effective;
+void take_seed(const checkpoint::Contents& resumed, job::Job& job, const Log& log) {
+  if (!job.checkpoint.rng || resumed.seed == job.general.seed) return;
   log.warning(
       "job.seed = {}, but the checkpoint was trained with {} and checkpoint.rng is on: going on with {}",
-      job.general.seed, resumed->seed, resumed->seed);
-  effective.general.seed = resumed->seed;
-  return effective;
+      job.general.seed, resumed.seed, resumed.seed);
+  job.general.seed = resumed.seed;
 }
 
 }  // namespace
 
 Outcome train(const Start& given, Cluster& cluster, const cluster::Environment& environment, const Log& log) {
-  const auto mesh = cluster.together("check the mesh", [&] { return checked_mesh(given, cluster); });
+  const auto mesh = cluster.together("check the mesh", [&] {
+    check_against_model(given.job, given.config);
+    return checked_mesh(given.job, cluster);
+  });
   log.info("{}", cluster::describe(cluster, mesh));
   cluster.watchdog().use(mesh);
   cluster.watchdog().set_timeout(cluster::Watchdog::Seconds(given.job.cluster.timeout_seconds));
 
-  const std::filesystem::path output = given.job.general.output;
-  const checkpoint::OutputLock lock(output, cluster, log);
-  RunFiles<HostFp32> peeker(given, cluster, log);
-  const std::optional<checkpoint::Contents> resumed = peeker.peek();
-  const job::Job job = with_resumed_seed(given.job, resumed, log);
+  job::Job job = given.job;  // its seed may become that of the checkpoint
   const Start start{job, given.config, given.files, given.text, given.load_weights};
+  const std::filesystem::path output = job.general.output;
+  const checkpoint::OutputLock lock(output, cluster, log);
   RunFiles<HostFp32> files(start, cluster, log);
-  checkpoint::check_output(output, files.checkpoint_bytes(models::parameter_table(given.config)), cluster);
+  if (const auto resumed = files.peek()) take_seed(*resumed, job, log);
+  checkpoint::check_output(output, files.checkpoint_bytes(models::parameter_table(start.config)), cluster);
 
-  const Datasets datasets = prepare_datasets(job, given.text, cluster, log);
-  check_memory({.job = job, .config = given.config, .mesh = mesh, .datasets = datasets}, cluster, log);
+  const Datasets datasets = prepare_datasets(job, start.text, cluster, log);
+  check_memory({.job = job, .config = start.config, .mesh = mesh, .datasets = datasets}, cluster, log);
   auto exchange = parallel::make_mpi_exchange(cluster, mesh);
   const auto state = cluster.together("take the memory", [&] {
-    return std::make_unique<ModelState<HostFp32>>(job, given.config, std::move(exchange));
+    return std::make_unique<ModelState<HostFp32>>(job, start.config, std::move(exchange));
   });
   const Place place = files.load(*state);
   return Loop<HostFp32>(start, *state, files, cluster).run(datasets, place, environment, log);
