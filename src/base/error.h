@@ -41,9 +41,4 @@ struct ClusterError : Error {
   explicit ClusterError(const std::string& message) : Error(ExitCode::cluster, message) {}
 };
 
-/// The loss or the gradient norm stopped being a finite number.
-struct DivergedError : Error {
-  explicit DivergedError(const std::string& message) : Error(ExitCode::diverged, message) {}
-};
-
 }  // namespace moebius

@@ -1,7 +1,6 @@
 #include "hub/write.h"
 
 #include <algorithm>
-#include <chrono>
 #include <fmt/format.h>
 #include <map>
 #include <span>
@@ -11,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/stopwatch.h"
 #include "base/text.h"
 #include "checkpoint/slabs.h"
 #include "hub/file_plan.h"
@@ -238,7 +238,7 @@ std::string other_dtype_than_config(const FilePlan& plan, const models::ModelFil
 void write_folder(const WeightSource& source, const models::ModelFiles& files, const WriteSettings& settings,
                   cluster::Cluster& cluster) {
   const Log log(int(cluster.rank()));
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   std::vector<Dtype> dtypes;
   for (std::size_t i = 0; i < source.table().size(); ++i) {
     dtypes.push_back(settings.dtype.value_or(source.stored_dtype(i)));
@@ -256,12 +256,11 @@ void write_folder(const WeightSource& source, const models::ModelFiles& files, c
     throw;
   }
 
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   std::size_t tensors = 0;
   for (const FilePlan::File& file : plan.files) tensors += file.tensors.size();
   log.info("{}: {} tensors in {} {}, {}, written in {}", target.string(), tensors, plan.files.size(),
            plan.files.size() == 1 ? "file" : "files", bytes_text(plan.tensor_bytes),
-           seconds_text(seconds.count()));
+           seconds_text(watch.seconds()));
   const std::string note = other_dtype_than_config(plan, files);
   if (!note.empty()) log.info("{}: {}", target.string(), note);
 }

@@ -4,6 +4,7 @@
 
 #include "kernels/loss/cross_entropy.h"
 #include "kernels/moe/permute.h"
+#include "kernels/update/elementwise.h"
 #include "layers/linear.h"
 
 namespace moebius::layers {
@@ -52,9 +53,7 @@ void LmHead<P>::normalise(const Chunk& chunk, Context<P>& context) const {
     const ArenaScope scope(context.workspace);
     const std::int64_t count = chunk.ids.shape[0];
     const View<float, 1, kSpace> local_max = context.workspace.template make<float>(count);
-    kernels::add(
-        kernels::Add<float, kSpace>{.a = chunk.row_max, .b = chunk.row_max, .y = local_max, .factor = 0},
-        context.queue);
+    kernels::copy<float>(chunk.row_max, local_max, context.queue);
     context.exchange.all_reduce({Axis::tensor, name}, chunk.row_max, parallel::Reduction::max, context.queue);
     kernels::cross_entropy_rescale(
         kernels::CrossEntropyRescale<kSpace>{

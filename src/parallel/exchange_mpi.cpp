@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstring>
 #include <map>
 #include <stdexcept>
 #include <vector>
 
 #include "base/math.h"
+#include "base/stopwatch.h"
 #include "cluster/mpi.h"
 #include "parallel/fold.h"
 
@@ -139,7 +139,7 @@ class MpiExchange final : public Exchange<Space::host> {
     Running& operator=(const Running&) = delete;
     ~Running() {
       ++traffic_.calls;
-      traffic_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+      traffic_.seconds += stopwatch_.seconds();
     }
     void swap(const std::vector<Outgoing>& outgoing, const std::vector<Incoming>& incoming) const {
       traffic_.bytes += swap_.run(outgoing, incoming);
@@ -149,7 +149,7 @@ class MpiExchange final : public Exchange<Space::host> {
     cluster::Watch watch_;
     BlockSwap& swap_;
     Traffic& traffic_;
-    std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+    Stopwatch stopwatch_;
   };
 
   void gather(Call call, Values part, void* whole, Queue<Space::host>) override {

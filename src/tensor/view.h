@@ -49,11 +49,6 @@ struct View {
     part.data += begin * (shape[0] == 0 ? 0 : size() / shape[0]);
     return part;
   }
-  /// The same elements in another shape of the same size.
-  template <int OtherRank>
-  [[nodiscard]] constexpr View<T, OtherRank, S> reshaped(std::array<std::int64_t, OtherRank> extents) const {
-    return {data, extents};
-  }
   [[nodiscard]] constexpr View<T, 1, S> flat() const { return {data, {size()}}; }
 };
 
@@ -82,9 +77,6 @@ struct Matrix {
   [[nodiscard]] constexpr T* row(std::int64_t index) const { return data + index * stride; }
   [[nodiscard]] constexpr Matrix column_block(std::int64_t begin, std::int64_t count) const {
     return {data + begin, rows, count, stride};
-  }
-  [[nodiscard]] constexpr Matrix row_block(std::int64_t begin, std::int64_t count) const {
-    return {data + begin * stride, count, columns, stride};
   }
 };
 
