@@ -94,10 +94,10 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   if (!update.is_finite() || !std::isfinite(loss)) {
     throw cluster::AgreedError(
         ExitCode::diverged,
-        fmt::format("iteration {}: loss {}, gradient norm {}: training has diverged; the weights "
-                    "of the iteration before are those of the last checkpoint or lost. Lower "
-                    "optimizer.lr or look at the data of this batch",
-                    iteration + 1, loss, update.gradient_norm));
+        fmt::format(
+            "iteration {}: loss {}, gradient norm {}: training has diverged. The last checkpoint is the "
+            "newest good state; lower optimizer.lr or look at the data of this batch",
+            iteration + 1, loss, update.gradient_norm));
   }
   metrics.add("loss", loss);
   metrics.add("grad_norm", update.gradient_norm);
