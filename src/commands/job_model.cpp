@@ -7,13 +7,16 @@ namespace {
 
 constexpr std::int64_t kLongestConfig = std::int64_t{1} << 24;
 
-/// The files of a model without weights: its config, and the tokenizer's folder.
+/// The files of a model without weights: the tokenizer's folder, and the config, which may lie in that
+/// folder.
 models::ModelFiles files_of_random_start(const job::Model& model) {
   models::ModelFiles files;
   if (!model.tokenizer.empty()) {
-    files = models::read_model_files(model.tokenizer, models::ConfigFile::optional);
+    const bool brings_config = model.config.empty();
+    files = models::read_model_files(
+        model.tokenizer, brings_config ? models::ConfigFile::required : models::ConfigFile::optional);
   }
-  files["config.json"] = read_file(model.config, kLongestConfig);
+  if (!model.config.empty()) files["config.json"] = read_file(model.config, kLongestConfig);
   return files;
 }
 
@@ -22,6 +25,7 @@ models::ModelFiles files_of_random_start(const job::Model& model) {
 JobModel open_job_model(const job::Job& job) {
   JobModel model;
   std::string name = job.model.config, origin = job.model.tokenizer;
+  if (name.empty()) name = origin + "/config.json";
   if (job.model.path.empty()) {
     model.files = files_of_random_start(job.model);
   } else {
