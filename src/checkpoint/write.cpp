@@ -156,6 +156,7 @@ class SlabWriter {
       if (cluster_.rank() == 0) give_space_back(file_);
       cluster_.barrier("give space back");
     }
+    const cluster::Watch watch(cluster_.watchdog(), models::Axis::world, "close", "checkpoint");
     attempt([&] {
       if (!failed) checked(H5Fflush(handle_.get(), H5F_SCOPE_GLOBAL), "cannot be flushed");
       handle_.close("cannot be closed");
