@@ -135,7 +135,7 @@ TEST_CASE("the jobs that come with the project are right", "[job]") {
   int jobs = 0;
   for (const auto& entry : std::filesystem::directory_iterator(test::repository() / "jobs")) {
     if (entry.path().extension() != ".toml") continue;
-    const std::string text = test::text_of(entry.path());
+    const std::string text = test::slurp(entry.path());
     CHECK_NOTHROW(load_job({.text = text, .file = entry.path().filename().string()}, Purpose::train));
     ++jobs;
   }

@@ -69,7 +69,7 @@ void check_greedy(test::ModelRig& rig, const nlohmann::json& cases) {
 /// The first step of a training run.
 void check_first_step(test::ModelRig& rig, const std::filesystem::path& run,
                       const std::filesystem::path& data) {
-  const auto description = nlohmann::json::parse(test::text_of(run));
+  const auto description = nlohmann::json::parse(test::slurp(run));
   const auto rows = test::json_rows(data);
   const auto& settings = description.at("settings");
   layers::AuxCoefficients coefficients;
@@ -120,7 +120,7 @@ TEST_CASE("greedy tokens are transformers'", "[models][fixtures]") {
     const std::filesystem::path folder = *shared / "data/fixtures/tiny" / name;
     TinyModel model(folder);
     check_greedy(model.rig,
-                 nlohmann::json::parse(test::text_of(folder / "generate_expected.json")).at("cases"));
+                 nlohmann::json::parse(test::slurp(folder / "generate_expected.json")).at("cases"));
   }
 }
 

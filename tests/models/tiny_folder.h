@@ -1,32 +1,24 @@
 #pragma once
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "base/bf16.h"
 #include "models/shards.h"
 #include "tests/models/model_rig.h"
+#include "tests/support/files.h"
 
 namespace moebius::test {
-
-inline std::string text_of(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << stream.rdbuf();
-  return bytes.str();
-}
 
 /// All tensors of the safetensors files of a small folder as fp32, by name. For tests: no checks.
 inline std::map<std::string, std::vector<float>> tensors_of(const std::filesystem::path& folder) {
   std::map<std::string, std::vector<float>> tensors;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() != ".safetensors") continue;
-    const std::string bytes = text_of(entry.path());
+    const std::string bytes = slurp(entry.path());
     std::uint64_t header_size = 0;
     std::memcpy(&header_size, bytes.data(), 8);
     const char* data = bytes.data() + 8 + header_size;
@@ -66,7 +58,7 @@ inline void load(const std::filesystem::path& folder, const models::Shards<float
 }
 
 inline models::ModelConfig config_of(const std::filesystem::path& folder) {
-  return models::read_config(text_of(folder / "config.json"), (folder / "config.json").string());
+  return models::read_config(slurp(folder / "config.json"), (folder / "config.json").string());
 }
 
 inline std::vector<nlohmann::json> json_rows(const std::filesystem::path& path) {

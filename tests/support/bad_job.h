@@ -1,8 +1,10 @@
 #pragma once
 #include <algorithm>
 #include <sstream>
+#include <string>
 #include <vector>
 
+#include "tests/support/files.h"
 #include "tests/support/repository.h"
 
 // Every file of tests/golden/jobs/bad starts with what must be said about it:
@@ -19,7 +21,7 @@ struct BadJob {
 };
 
 inline BadJob read_bad_job(const std::filesystem::path& path) {
-  BadJob bad{.name = path.filename().string(), .text = text_of(path)};
+  BadJob bad{.name = path.filename().string(), .text = slurp(path)};
   std::istringstream lines(bad.text);
   const std::string set = "# set: ", expect = "# expect: ";
   for (std::string line; std::getline(lines, line) && line.starts_with("# ");) {

@@ -1,27 +1,14 @@
 #pragma once
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <sys/wait.h>
 #include <vector>
 
+#include "tests/support/files.h"
 #include "tests/support/temporary_folder.h"
 
 /// Runs the program as users run it, under mpirun, and keeps what it says.
 namespace moebius::test {
-
-inline std::string slurp(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << stream.rdbuf();
-  return bytes.str();
-}
-
-inline void spill(const std::filesystem::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
-}
 
 inline std::string quoted(const std::string& word) {
   std::string text = "'";
