@@ -7,6 +7,7 @@
 #include "job/names.h"
 #include "job/parse.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 #include "tests/support/repository.h"
 
 namespace moebius::job {
