@@ -132,12 +132,14 @@ void qk_norm_rope_backward(const QkNormRopeBackward<T, Space::host>& op, Queue<S
   const bool wants_dgains = !op.q_dgain.empty() || !op.k_dgain.empty();
   const std::int64_t head_dim = op.q_gain.shape[0];
   std::vector<float> dgains(wants_dgains ? std::size_t(2 * head_dim) : 0, 0.0f);  // of q, then of k
-  add_column_sums(op.dy.rows, {dgains.data(), {std::int64_t(dgains.size())}},
+  add_column_sums(op.dy.rows, {dgains.data(), {std::int64_t(dgains.size())}}, Into::overwrite,
                   [&](std::int64_t t, float* sums) { backward_token(op, t, sums); });
-  for (std::int64_t i = 0; wants_dgains && i < head_dim; ++i) {
-    if (!op.q_dgain.empty()) op.q_dgain(i) += dgains[std::size_t(i)];
-    if (!op.k_dgain.empty()) op.k_dgain(i) += dgains[std::size_t(head_dim + i)];
-  }
+  const auto take_in = [&](View<float, 1, Space::host> dgain, const float* sums) {
+    for (std::int64_t i = 0; i < (dgain.empty() ? 0 : head_dim); ++i)
+      dgain(i) = (op.into == Into::add ? dgain(i) : 0) + sums[i];
+  };
+  take_in(op.q_dgain, dgains.data());
+  take_in(op.k_dgain, dgains.data() + head_dim);
 }
 
 template void qk_norm_rope_forward(const QkNormRopeForward<float, Space::host>&, Queue<Space::host>);

@@ -1,5 +1,6 @@
 #pragma once
 #include "base/bf16.h"
+#include "kernels/into.h"
 #include "tensor/queue.h"
 #include "tensor/view.h"
 
@@ -25,7 +26,7 @@ struct QkNormRopeForward {
   float epsilon = 1e-6f;
 };
 
-template <class T, Space S>
+template <class T, Space S, class G = float>
 struct QkNormRopeBackward {
   Matrix<const T, S> dy;               // [tokens, (heads + kv_heads) * head_dim]
   Matrix<const T, S> x;                // the forward input; not read (may be empty) without norm
@@ -34,7 +35,8 @@ struct QkNormRopeBackward {
   View<const std::int32_t, 1, S> positions;
   View<const float, 2, S> inv_rms;
   Matrix<T, S> dx;                     // [tokens, (heads + kv_heads) * head_dim]; overwritten; may be dy
-  View<float, 1, S> q_dgain, k_dgain;  // [head_dim], accumulated (+=); empty: not wanted
+  View<G, 1, S> q_dgain, k_dgain;      // [head_dim]; empty: not wanted
+  Into into = Into::add;               // q_dgain, k_dgain
   std::int64_t heads = 0, kv_heads = 0;
 };
 
@@ -45,8 +47,8 @@ void qk_norm_rope_forward(const QkNormRopeForward<T, Space::device>&, Queue<Spac
 /// The dgains are summed over blocks of 64 tokens, then over the blocks in order.
 template <class T>
 void qk_norm_rope_backward(const QkNormRopeBackward<T, Space::host>&, Queue<Space::host> = {});
-template <class T>
-void qk_norm_rope_backward(const QkNormRopeBackward<T, Space::device>&, Queue<Space::device>);
+template <class T, class G>
+void qk_norm_rope_backward(const QkNormRopeBackward<T, Space::device, G>&, Queue<Space::device>);
 
 /// What both directions demand. `tokens` and `columns` are those of the gradient or input that is there
 /// always.
@@ -73,8 +75,8 @@ void expect_shapes(const QkNormRopeForward<T, S>& op) {
   expect_shape("qk_norm_rope.y", op.y, {op.x.rows, op.x.columns});
 }
 
-template <class T, Space S>
-void expect_shapes(const QkNormRopeBackward<T, S>& op) {
+template <class T, Space S, class G>
+void expect_shapes(const QkNormRopeBackward<T, S, G>& op) {
   expect_qk_norm_rope_shapes(op, op.dy.rows, op.dy.columns);
   expect_shape("qk_norm_rope.dx", op.dx, {op.dy.rows, op.dy.columns});
   if (op.q_gain.empty()) return;

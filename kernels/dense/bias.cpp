@@ -18,7 +18,7 @@ void bias_forward(const BiasForward<T, Space::host>& op, Queue<Space::host>) {
 template <class T>
 void bias_backward(const BiasBackward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  add_column_sums(op.dy.rows, op.dbias, [&](std::int64_t r, float* sums) {
+  add_column_sums(op.dy.rows, op.dbias, op.into, [&](std::int64_t r, float* sums) {
     if (sums == nullptr) return;
     const T* dy = op.dy.row(r);
 #pragma omp simd

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <omp.h>
 
+#include "kernels/update/elementwise.h"
+
 namespace moebius::kernels {
 
 template <class T>
@@ -27,6 +29,7 @@ template <class T>
 void embedding_backward(const EmbeddingBackward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   const std::int64_t tokens = op.dy.shape[0], hidden = op.dy.shape[1];
+  if (op.into == Into::overwrite) fill(op.dtable.flat(), 0.0f);
 #pragma omp parallel if (tokens > 64)
   {
     const std::int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();

@@ -37,7 +37,8 @@ RowStatistics row_statistics(const float* logits, std::int64_t columns) {
 
 }  // namespace
 
-void cross_entropy_statistics(const CrossEntropyStatistics<Space::host>& op, Queue<Space::host>) {
+template <class T>
+void cross_entropy_statistics(const CrossEntropyStatistics<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   const std::int64_t tokens = op.logits.shape[0], columns = op.logits.shape[1];
 #pragma omp parallel for schedule(dynamic, 4) if (tokens * columns > 16384)
@@ -67,7 +68,8 @@ void cross_entropy_log_probability(const CrossEntropyLogProbability<Space::host>
   }
 }
 
-void cross_entropy_gradient(const CrossEntropyGradient<Space::host>& op, Queue<Space::host>) {
+template <class T>
+void cross_entropy_gradient(const CrossEntropyGradient<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   const std::int64_t tokens = op.logits.shape[0], columns = op.logits.shape[1];
 #pragma omp parallel for schedule(dynamic, 4) if (tokens * columns > 16384)
@@ -84,5 +86,8 @@ void cross_entropy_gradient(const CrossEntropyGradient<Space::host>& op, Queue<S
     if (column >= 0 && column < columns) row[column] -= op.weights(t);
   }
 }
+
+template void cross_entropy_statistics(const CrossEntropyStatistics<float, Space::host>&, Queue<Space::host>);
+template void cross_entropy_gradient(const CrossEntropyGradient<float, Space::host>&, Queue<Space::host>);
 
 }  // namespace moebius::kernels

@@ -1,8 +1,10 @@
 #pragma once
+#include "base/bf16.h"
 #include "tensor/queue.h"
 #include "tensor/view.h"
 
-/// Cross entropy over logits whose vocabulary may be split over ranks; all in fp32. A chunk of tokens goes
+/// Cross entropy over logits whose vocabulary may be split over ranks; all sums in
+/// fp32. Logits are of type T, as the product rounded them (Hugging Face: in the type of the model). A chunk of tokens goes
 /// through it in two passes over its logits:
 ///
 ///   1. cross_entropy_statistics       row_max, sum_exp (relative to it) and the label's logit, of this
@@ -17,9 +19,9 @@
 /// gradient row is zero. With one rank the steps between are left out.
 namespace moebius::kernels {
 
-template <Space S>
+template <class T, Space S>
 struct CrossEntropyStatistics {
-  View<const float, 2, S> logits;         // [tokens, local_vocab]
+  View<const T, 2, S> logits;             // [tokens, local_vocab]
   View<const std::int32_t, 1, S> labels;  // [tokens]; over the whole vocabulary
   std::int64_t vocab_begin = 0;           // this rank's first column
   View<float, 1, S> row_max;              // [tokens]
@@ -40,26 +42,30 @@ struct CrossEntropyLogProbability {
   View<float, 1, S> log_probability;                      // [tokens]
 };
 
-template <Space S>
+template <class T, Space S>
 struct CrossEntropyGradient {
-  View<float, 2, S> logits;               // [tokens, local_vocab]; in: logits, out: their gradient
+  View<T, 2, S> logits;                   // [tokens, local_vocab]; in: logits, out: their gradient
   View<const std::int32_t, 1, S> labels;  // [tokens]
   View<const float, 1, S> weights;        // [tokens]; loss scale / trained tokens
   std::int64_t vocab_begin = 0;
   View<const float, 1, S> row_max, sum_exp;  // [tokens]; over the whole vocabulary
 };
 
-void cross_entropy_statistics(const CrossEntropyStatistics<Space::host>&, Queue<Space::host> = {});
-void cross_entropy_statistics(const CrossEntropyStatistics<Space::device>&, Queue<Space::device>);
+template <class T>
+void cross_entropy_statistics(const CrossEntropyStatistics<T, Space::host>&, Queue<Space::host> = {});
+template <class T>
+void cross_entropy_statistics(const CrossEntropyStatistics<T, Space::device>&, Queue<Space::device>);
 void cross_entropy_rescale(const CrossEntropyRescale<Space::host>&, Queue<Space::host> = {});
 void cross_entropy_rescale(const CrossEntropyRescale<Space::device>&, Queue<Space::device>);
 void cross_entropy_log_probability(const CrossEntropyLogProbability<Space::host>&, Queue<Space::host> = {});
 void cross_entropy_log_probability(const CrossEntropyLogProbability<Space::device>&, Queue<Space::device>);
-void cross_entropy_gradient(const CrossEntropyGradient<Space::host>&, Queue<Space::host> = {});
-void cross_entropy_gradient(const CrossEntropyGradient<Space::device>&, Queue<Space::device>);
+template <class T>
+void cross_entropy_gradient(const CrossEntropyGradient<T, Space::host>&, Queue<Space::host> = {});
+template <class T>
+void cross_entropy_gradient(const CrossEntropyGradient<T, Space::device>&, Queue<Space::device>);
 
-template <Space S>
-void expect_shapes(const CrossEntropyStatistics<S>& op) {
+template <class T, Space S>
+void expect_shapes(const CrossEntropyStatistics<T, S>& op) {
   const std::int64_t tokens = op.logits.shape[0];
   expect_shape("cross_entropy.labels", op.labels, {tokens});
   expect_shape("cross_entropy.row_max", op.row_max, {tokens});
@@ -82,8 +88,8 @@ void expect_shapes(const CrossEntropyLogProbability<S>& op) {
   expect_shape("cross_entropy.label_logit", op.label_logit, {tokens});
 }
 
-template <Space S>
-void expect_shapes(const CrossEntropyGradient<S>& op) {
+template <class T, Space S>
+void expect_shapes(const CrossEntropyGradient<T, S>& op) {
   const std::int64_t tokens = op.logits.shape[0];
   expect_shape("cross_entropy.labels", op.labels, {tokens});
   expect_shape("cross_entropy.weights", op.weights, {tokens});

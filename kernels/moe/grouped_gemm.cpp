@@ -1,5 +1,6 @@
 #include "kernels/moe/grouped_gemm.h"
 
+#include <algorithm>
 #include <omp.h>
 #include <vector>
 
@@ -94,7 +95,9 @@ void grouped_gemm_weight_gradient(const GroupedGemmWeightGradient<T, Space::host
   const std::int64_t groups = op.dw.shape[0], out = op.dw.shape[1], in = op.dw.shape[2];
   std::vector<Product> products;
   for (std::int64_t g = 0; g < groups; ++g) {
-    if (op.starts(g) == op.starts(g + 1)) continue;
+    const bool is_empty = op.starts(g) == op.starts(g + 1);
+    if (is_empty && op.into == Into::overwrite) std::fill_n(op.dw.data + g * out * in, out * in, 0.0f);
+    if (is_empty) continue;
     products.push_back({.a = {op.dy.data + op.starts(g) * out, 1, out},
                         .b = {op.x.data + op.starts(g) * in, in, 1},
                         .c = op.dw.data + g * out * in,
@@ -103,7 +106,7 @@ void grouped_gemm_weight_gradient(const GroupedGemmWeightGradient<T, Space::host
                         .columns = in,
                         .depth = op.starts(g + 1) - op.starts(g),
                         .alpha = 1,
-                        .beta = 1});
+                        .beta = op.into == Into::add ? 1.0f : 0.0f});
   }
   multiply_groups(products);
 }

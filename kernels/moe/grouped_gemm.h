@@ -1,5 +1,6 @@
 #pragma once
 #include "base/bf16.h"
+#include "kernels/into.h"
 #include "tensor/queue.h"
 #include "tensor/view.h"
 
@@ -8,9 +9,10 @@
 ///
 ///   forward          y[r] = x[r] w[g]^T
 ///   input_gradient   dx[r] = dy[r] w[g]
-///   weight_gradient  dw[g] += sum_r dy[r]^T x[r]      (fp32, in row order)
+///   weight_gradient  dw[g] (+)= sum_r dy[r]^T x[r]    (in row order)
 ///
-/// Groups may be empty. Rows from starts[groups] on are room that was not needed: neither read nor written.
+/// Groups may be empty. Rows from starts[groups] on are room that was not needed: neither read nor written. G is the type that
+/// gradients of weights are kept in.
 namespace moebius::kernels {
 
 template <class T, Space S>
@@ -29,12 +31,13 @@ struct GroupedGemmInputGradient {
   View<T, 2, S> dx;                       // [rows, in]; overwritten
 };
 
-template <class T, Space S>
+template <class T, Space S, class G = float>
 struct GroupedGemmWeightGradient {
   View<const T, 2, S> dy;                 // [rows, out]
   View<const T, 2, S> x;                  // [rows, in]
   View<const std::int32_t, 1, S> starts;  // [groups + 1]
-  View<float, 3, S> dw;                   // [groups, out, in]; accumulated (+=)
+  View<G, 3, S> dw;                       // [groups, out, in]
+  Into into = Into::add;                  // dw; overwrite: those of empty groups become zeros
 };
 
 template <class T>
@@ -47,8 +50,8 @@ template <class T>
 void grouped_gemm_input_gradient(const GroupedGemmInputGradient<T, Space::device>&, Queue<Space::device>);
 template <class T>
 void grouped_gemm_weight_gradient(const GroupedGemmWeightGradient<T, Space::host>&, Queue<Space::host> = {});
-template <class T>
-void grouped_gemm_weight_gradient(const GroupedGemmWeightGradient<T, Space::device>&, Queue<Space::device>);
+template <class T, class G>
+void grouped_gemm_weight_gradient(const GroupedGemmWeightGradient<T, Space::device, G>&, Queue<Space::device>);
 
 template <class T, Space S>
 void expect_shapes(const GroupedGemmForward<T, S>& op) {
@@ -66,8 +69,8 @@ void expect_shapes(const GroupedGemmInputGradient<T, S>& op) {
   expect_shape("grouped_gemm.dx", op.dx, {op.dy.shape[0], in});
 }
 
-template <class T, Space S>
-void expect_shapes(const GroupedGemmWeightGradient<T, S>& op) {
+template <class T, Space S, class G>
+void expect_shapes(const GroupedGemmWeightGradient<T, S, G>& op) {
   const auto [groups, out, in] = op.dw.shape;
   expect_shape("grouped_gemm.starts", op.starts, {groups + 1});
   expect_shape("grouped_gemm.dy", op.dy, {op.dy.shape[0], out});

@@ -133,7 +133,7 @@ void router_forward(const RouterForward<Space::host>& op, Queue<Space::host>) {
   const std::int64_t tokens = op.logits.shape[0], experts = op.logits.shape[1];
   std::vector<float> sums(std::size_t(experts + 1),
                           0.0f);  // of each expert's probability, then of the squares
-  add_column_sums(tokens, {sums.data(), {experts + 1}},
+  add_column_sums(tokens, {sums.data(), {experts + 1}}, Into::add,
                   [&](std::int64_t t, float* partial) { forward_token(op, t, partial); });
   std::copy_n(sums.data(), experts, op.probability_sums.data);
   op.square_sum(0) = sums[std::size_t(experts)];

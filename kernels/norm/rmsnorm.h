@@ -1,5 +1,6 @@
 #pragma once
 #include "base/bf16.h"
+#include "kernels/into.h"
 #include "tensor/queue.h"
 #include "tensor/view.h"
 
@@ -8,7 +9,7 @@
 ///
 ///   inv_rms[t] = 1 / sqrt(mean_c x[t,c]^2 + epsilon)        y[t,c] = x[t,c] * inv_rms[t] * gain[c]
 ///
-/// T is float or bf16. Host twins run at once and define the answer; device twins queue their work. All throw
+/// T is float or bf16, G the type that gradients of weights are kept in. Host twins run at once and define the answer; device twins queue their work. All throw
 /// ShapeError before they touch memory.
 namespace moebius::kernels {
 
@@ -34,7 +35,7 @@ struct AddRmsNormForward {
   float epsilon = 1e-6f;
 };
 
-template <class T, Space S>
+template <class T, Space S, class G = float>
 struct RmsNormBackward {
   View<const T, 2, S> dy;           // [tokens, hidden]
   View<const T, 2, S> x;            // [tokens, hidden]; the forward input (of AddRmsNorm: sum)
@@ -42,7 +43,8 @@ struct RmsNormBackward {
   View<const float, 1, S> inv_rms;  // [tokens]; from forward
   View<const T, 2, S> add;          // [tokens, hidden] or empty; what reaches x on its other way, added to dx
   View<T, 2, S> dx;                 // [tokens, hidden]; overwritten; may be dy or add
-  View<float, 1, S> dgain;          // [hidden], accumulated (+=); or empty: not wanted
+  View<G, 1, S> dgain;              // [hidden]; or empty: not wanted
+  Into into = Into::add;            // dgain
 };
 
 template <class T>
@@ -56,8 +58,8 @@ void add_rmsnorm_forward(const AddRmsNormForward<T, Space::device>&, Queue<Space
 /// dgain is summed over blocks of 64 tokens, then over the blocks in order: the same for any thread count.
 template <class T>
 void rmsnorm_backward(const RmsNormBackward<T, Space::host>&, Queue<Space::host> = {});
-template <class T>
-void rmsnorm_backward(const RmsNormBackward<T, Space::device>&, Queue<Space::device>);
+template <class T, class G>
+void rmsnorm_backward(const RmsNormBackward<T, Space::device, G>&, Queue<Space::device>);
 
 template <class T, Space S>
 void expect_shapes(const RmsNormForward<T, S>& op) {
@@ -77,8 +79,8 @@ void expect_shapes(const AddRmsNormForward<T, S>& op) {
   expect_shape("add_rmsnorm.inv_rms", op.inv_rms, {tokens});
 }
 
-template <class T, Space S>
-void expect_shapes(const RmsNormBackward<T, S>& op) {
+template <class T, Space S, class G>
+void expect_shapes(const RmsNormBackward<T, S, G>& op) {
   const auto [tokens, hidden] = op.x.shape;
   expect_shape("rmsnorm.dy", op.dy, {tokens, hidden});
   expect_shape("rmsnorm.gain", op.gain, {hidden});

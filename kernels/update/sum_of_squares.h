@@ -1,4 +1,5 @@
 #pragma once
+#include "base/bf16.h"
 #include "tensor/queue.h"
 #include "tensor/view.h"
 
@@ -6,17 +7,19 @@
 /// blocks of 4096 elements, then over the blocks in order: the same for any thread count.
 namespace moebius::kernels {
 
-template <Space S>
+template <class T, Space S>
 struct SumOfSquares {
-  View<const float, 1, S> x;  // [count]
-  View<double, 1, S> sum;     // [1]; accumulated (+=)
+  View<const T, 1, S> x;   // [count]
+  View<double, 1, S> sum;  // [1]; accumulated (+=)
 };
 
-void sum_of_squares(const SumOfSquares<Space::host>&, Queue<Space::host> = {});
-void sum_of_squares(const SumOfSquares<Space::device>&, Queue<Space::device>);
+template <class T>
+void sum_of_squares(const SumOfSquares<T, Space::host>&, Queue<Space::host> = {});
+template <class T>
+void sum_of_squares(const SumOfSquares<T, Space::device>&, Queue<Space::device>);
 
-template <Space S>
-void expect_shapes(const SumOfSquares<S>& op) {
+template <class T, Space S>
+void expect_shapes(const SumOfSquares<T, S>& op) {
   expect_shape("sum_of_squares.sum", op.sum, {1});
 }
 

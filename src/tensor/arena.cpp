@@ -4,17 +4,12 @@
 #include <cstdlib>
 #include <fmt/format.h>
 #include <new>
+#include <stdexcept>
 
 #include "base/error.h"
 #include "base/text.h"
 
 namespace moebius {
-namespace {
-
-constexpr std::int64_t kAlignment = 64;  // a cache line, and enough for any vector load
-
-}  // namespace
-
 template <>
 void* Memory<Space::host>::allocate(std::size_t bytes) {
   void* memory = std::aligned_alloc(kAlignment, std::size_t(round_up(std::int64_t(bytes), kAlignment)));
@@ -27,14 +22,14 @@ void Memory<Space::host>::release(void* memory) noexcept {
   std::free(memory);
 }
 
-template <Space S>
-Arena<S>::~Arena() {
-  for (const Chunk& chunk : chunks_) Memory<S>::release(chunk.data);
+template <Space S, class Source>
+Arena<S, Source>::~Arena() {
+  for (const Chunk& chunk : chunks_) Source::release(chunk.data);
 }
 
-template <Space S>
-void* Arena<S>::take(std::int64_t bytes) {
-  const std::int64_t rounded = round_up(std::max<std::int64_t>(bytes, 1), kAlignment);
+template <Space S, class Source>
+void* Arena<S, Source>::take(std::int64_t bytes) {
+  const std::int64_t rounded = round_up(std::max<std::int64_t>(bytes, 1), Source::kAlignment);
   while (current_ < chunks_.size() && chunks_[current_].used + rounded > chunks_[current_].size) ++current_;
   if (current_ == chunks_.size()) {
     const std::int64_t size = std::max(rounded, chunk_bytes_);
@@ -48,10 +43,10 @@ void* Arena<S>::take(std::int64_t bytes) {
   return memory;
 }
 
-template <Space S>
-void* Arena<S>::allocate(std::int64_t bytes) const {
+template <Space S, class Source>
+void* Arena<S, Source>::allocate(std::int64_t bytes) const {
   try {
-    return Memory<S>::allocate(std::size_t(bytes));
+    return Source::allocate(std::size_t(bytes));
   } catch (const std::bad_alloc&) {
     throw ClusterError(
         fmt::format("no memory for another {} of {} ({} are in use); start more ranks or fewer on a node",
@@ -59,13 +54,23 @@ void* Arena<S>::allocate(std::int64_t bytes) const {
   }
 }
 
-template <Space S>
-typename Arena<S>::Mark Arena<S>::mark() const {
+template <Space S, class Source>
+void Arena<S, Source>::reserve(std::int64_t bytes) {
+  if (used_ > 0) throw std::logic_error("arena " + purpose_ + ": reserved while in use");
+  for (const Chunk& chunk : chunks_) Source::release(chunk.data);
+  chunks_.clear();
+  const std::int64_t size = round_up(std::max<std::int64_t>(bytes, 1), Source::kAlignment);
+  chunks_.push_back({static_cast<std::byte*>(allocate(size)), size, 0});
+  current_ = 0;
+}
+
+template <Space S, class Source>
+typename Arena<S, Source>::Mark Arena<S, Source>::mark() const {
   return {current_, current_ < chunks_.size() ? chunks_[current_].used : 0};
 }
 
-template <Space S>
-void Arena<S>::release(Mark mark) {
+template <Space S, class Source>
+void Arena<S, Source>::release(Mark mark) {
   for (std::size_t i = mark.chunk; i < chunks_.size(); ++i) {
     const std::int64_t kept = i == mark.chunk ? mark.used : 0;
     used_ -= chunks_[i].used - kept;
@@ -75,13 +80,18 @@ void Arena<S>::release(Mark mark) {
   if (used_ == 0 && chunks_.size() > 1) merge_chunks();
 }
 
-template <Space S>
-void Arena<S>::merge_chunks() {
-  for (const Chunk& chunk : chunks_) Memory<S>::release(chunk.data);
+template <Space S, class Source>
+void Arena<S, Source>::merge_chunks() {
+  for (const Chunk& chunk : chunks_) Source::release(chunk.data);
   chunks_.clear();
   chunk_bytes_ = std::max(chunk_bytes_, peak_);
 }
 
 template class Arena<Space::host>;
+template class Arena<Space::host, StagingMemory<Space::host>>;
+#if MOEBIUS_CUDA
+template class Arena<Space::device>;
+template class Arena<Space::host, StagingMemory<Space::device>>;
+#endif
 
 }  // namespace moebius

@@ -9,10 +9,21 @@
 
 namespace moebius {
 
-/// How bytes are had in a space; the device's is defined beside the device twins.
+/// How bytes are had in a space; that of the current device is defined in device/memory.cu.
 template <Space S>
 struct Memory {
-  static void* allocate(std::size_t bytes);  // 64-byte aligned (device: 256); throws std::bad_alloc
+  static constexpr std::int64_t kAlignment = S == Space::host ? 64 : 256;  // bytes
+  static void* allocate(std::size_t bytes);  // aligned; throws std::bad_alloc
+  static void release(void* memory) noexcept;
+};
+
+/// Host memory that copies to and from a space may use while the host goes on (pinned, for a device).
+template <Space S>
+struct StagingMemory : Memory<Space::host> {};
+template <>
+struct StagingMemory<Space::device> {
+  static constexpr std::int64_t kAlignment = 256;
+  static void* allocate(std::size_t bytes);
   static void release(void* memory) noexcept;
 };
 
@@ -21,7 +32,7 @@ struct Memory {
 /// then. Chunks are kept, so a step that repeats allocates nothing from the system; when everything has been
 /// taken back, several chunks become one of the largest size seen, so that steps of changing sizes leave no
 /// gaps. Contents are undefined. Throws ClusterError, naming the purpose, where there is no more memory.
-template <Space S>
+template <Space S, class Source = Memory<S>>
 class Arena {
  public:
   struct Mark {
@@ -50,6 +61,9 @@ class Arena {
     return make<T>(std::array<std::int64_t, 2>{rows, columns});
   }
 
+  /// Takes `bytes` at once, as one chunk, so that what is made later asks the system for nothing until they are
+  /// used up. Only while nothing is in use.
+  void reserve(std::int64_t bytes);
   [[nodiscard]] Mark mark() const;
   void release(Mark mark);
   [[nodiscard]] const std::string& purpose() const { return purpose_; }
@@ -71,6 +85,11 @@ class Arena {
   std::size_t current_ = 0;  // chunks before it are full, chunks after it are empty
   std::int64_t used_ = 0, peak_ = 0;
 };
+
+/// Memory on the host's side of copies to and from S, which run on while the host goes on: what is made stays
+/// as it is until the copies are done and it is released.
+template <Space S>
+using Staging = Arena<Space::host, StagingMemory<S>>;
 
 /// Releases on leaving the block what was made in it.
 template <Space S>

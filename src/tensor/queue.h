@@ -5,6 +5,10 @@ struct CUstream_st;  // the CUDA runtime's own type, named here so that no heade
 
 namespace moebius {
 
+namespace kernels {
+class Device;
+}
+
 /// Where an operation runs: the last argument of every twin, so that code written over Space calls both
 /// alike. Host work is done when the call returns; device work is queued on a stream, in order.
 template <Space S>
@@ -15,7 +19,8 @@ struct Queue<Space::host> {};
 
 template <>
 struct Queue<Space::device> {
-  CUstream_st* stream = nullptr;  // a cudaStream_t
+  CUstream_st* stream = nullptr;      // a cudaStream_t
+  kernels::Device* device = nullptr;  // whose stream it is, with the handles of its libraries
 };
 
 }  // namespace moebius

@@ -28,7 +28,8 @@ fences=(
   '(infiniband|ucp)/|cluster'
   'hdf5\.h|checkpoint'
   'toml\+\+/|job'
-  '(cublas|cudnn|cuda_runtime).*|kernels'
+  '(cublas|cudnn).*|kernels'
+  'cuda_runtime.*|tensor kernels parallel'
   'CLI/|commands'
 )
 failures=0
