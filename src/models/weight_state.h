@@ -1,0 +1,42 @@
+#pragma once
+#include <optional>
+
+#include "models/shards.h"
+
+namespace moebius::models {
+
+/// Where the fp32 value of each weight is kept, from which the optimizer goes on (kernels/update/adamw.h).
+enum class Truth : std::uint8_t {
+  weights,    // in the weights themselves: what their type cannot hold is lost
+  master,     // beside them, in fp32
+  remainder,  // beside them, as the 16 bits that weights in bf16 lack
+};
+
+/// This rank's weights, and their fp32 values where the weights alone do not tell them. Does not own: the
+/// memory is the arenas'. One that is made from the weights alone keeps its truth in them.
+template <class T, Space S>
+struct WeightState {
+  Shards<T, S> weights;
+  std::optional<Shards<float, S>> master;
+  std::optional<Shards<std::int16_t, S>> remainder;  // T = bf16 only
+
+  [[nodiscard]] const ShardLayout& layout() const { return weights.layout(); }
+  [[nodiscard]] Truth truth() const {
+    if (master) return Truth::master;
+    return remainder ? Truth::remainder : Truth::weights;
+  }
+};
+
+/// Takes the memory: weights from `weight_memory`, what stands beside them from `optimizer_memory`. All
+/// zeros. Weights in float are their own truth, whatever `truth` says.
+template <class T, Space S>
+[[nodiscard]] WeightState<T, S> make_weight_state(const ShardLayout& layout, Truth truth,
+                                                  Arena<S>& weight_memory, Arena<S>& optimizer_memory,
+                                                  Queue<S> queue);
+
+/// Start values of a model without weights, see models/shards.h: the same fp32 values whatever T and truth
+/// are, the weights rounded from them.
+template <class T, Space S>
+void initialise(const WeightState<T, S>& state, std::uint64_t seed, Queue<S> queue);
+
+}  // namespace moebius::models
