@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <bit>
+
+#include "base/math.h"
+#include "kernels/device/check.h"
+#include "kernels/moe/permute.h"
+#include "kernels/numeric/raw.cuh"
+
+namespace moebius::kernels {
+namespace {
+
+constexpr int kThreads = 256;
+
+/// A row is the work of 2^lanes_log2 neighbouring threads of a block.
+struct RowLayout {
+  std::int64_t rows = 0, words = 0;  // a word is what a thread moves at once
+  int lanes_log2 = 0;
+
+  RowLayout(std::int64_t row_count, std::int64_t words_in_row, std::int64_t most_lanes)
+      : rows(row_count),
+        words(words_in_row),
+        lanes_log2(std::bit_width(std::uint64_t(std::min(words_in_row, most_lanes)) - 1)) {}
+  [[nodiscard]] unsigned blocks() const { return unsigned(divide_up(rows << lanes_log2, kThreads)); }
+  [[nodiscard]] __device__ int lanes() const { return 1 << lanes_log2; }
+  [[nodiscard]] __device__ int lane() const { return int(threadIdx.x) & (lanes() - 1); }
+  [[nodiscard]] __device__ std::int64_t row() const {
+    return (std::int64_t(blockIdx.x) * kThreads + threadIdx.x) >> lanes_log2;
+  }
+};
+
+__device__ __forceinline__ void store_word(uint4* to, uint4 word) {
+  __stcs(to, word);  // streaming, so that the rows being read, which are wanted again, stay in L2
+}
+template <class Word>
+__device__ __forceinline__ void store_word(Word* to, Word word) {
+  *to = word;
+}
+
+template <class Word>
+__global__ void __launch_bounds__(kThreads)
+    rows_kernel(const Word* x, const std::int32_t* index, Word* y, RowLayout layout) {
+  constexpr int kBatch = 4;  // loads in flight
+  const std::int64_t row = layout.row();
+  if (row >= layout.rows) return;
+  const std::int64_t source = index[row];
+  const Word* from = x + source * layout.words;
+  Word* to = y + row * layout.words;
+  const int lanes = layout.lanes();
+  for (std::int64_t begin = layout.lane(); begin < layout.words; begin += kBatch * lanes) {
+    Word words[kBatch] = {};
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      if (source >= 0 && begin + b * lanes < layout.words) words[b] = from[begin + b * lanes];
+    }
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      if (begin + b * lanes < layout.words) store_word(to + begin + b * lanes, words[b]);
+    }
+  }
+}
+
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads) sum_kernel(GatherSum<T, Space::device> op, RowLayout layout) {
+  constexpr int kBatch = 8;  // rows in flight
+  const std::int64_t t = layout.row();
+  if (t >= layout.rows) return;
+  const std::int64_t width = op.y.shape[1];
+  const int choices = int(op.index.shape[1]);
+  const std::int32_t* index = op.index.data + t * choices;
+  for (std::int64_t word = layout.lane(); word < layout.words; word += layout.lanes()) {
+    const T* column = op.x.data + word * N;
+    float sums[N] = {};
+    for (int begin = 0; begin < choices; begin += kBatch) {
+      Raw<T, N> raws[kBatch];  // zeros where there is no row
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) {
+        const std::int64_t source = begin + b < choices ? index[begin + b] : -1;
+        if (source >= 0) raws[b] = load_raw<N>(column + source * width);
+      }
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) sums[i] += raws[b].value(i);
+      }
+    }
+    store_values(op.y.data + t * width + word * N, sums);
+  }
+}
+
+template <class Word, class T>
+void launch_rows(const GatherRows<T, Space::device>& op, Queue<Space::device> queue) {
+  const auto [rows, width] = op.y.shape;
+  const RowLayout layout(rows, width * std::int64_t(sizeof(T)) / std::int64_t(sizeof(Word)), 32);
+  rows_kernel<<<layout.blocks(), kThreads, 0, queue.stream>>>(
+      reinterpret_cast<const Word*>(op.x.data), op.index.data, reinterpret_cast<Word*>(op.y.data), layout);
+}
+
+template <int N, class T>
+void launch_sum(const GatherSum<T, Space::device>& op, Queue<Space::device> queue) {
+  const RowLayout layout(op.y.shape[0], op.y.shape[1] / N, kThreads);
+  sum_kernel<T, N><<<layout.blocks(), kThreads, 0, queue.stream>>>(op, layout);
+}
+
+}  // namespace
+
+template <class T>
+void gather_rows(const GatherRows<T, Space::device>& op, Queue<Space::device> queue) {
+  expect_shapes(op);
+  if (op.y.empty()) return;
+  if (is_packable<T>(op.y.shape[1], op.x.data, op.y.data)) {
+    launch_rows<uint4>(op, queue);
+  } else {
+    launch_rows<std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint16_t>>(op, queue);
+  }
+  check(cudaGetLastError());
+}
+
+template <class T>
+void gather_sum(const GatherSum<T, Space::device>& op, Queue<Space::device> queue) {
+  expect_shapes(op);
+  if (op.y.empty()) return;
+  if (is_packable<T>(op.y.shape[1], op.x.data, op.y.data)) {
+    launch_sum<kPack<T>>(op, queue);
+  } else {
+    launch_sum<1>(op, queue);
+  }
+  check(cudaGetLastError());
+}
+
+template void gather_rows(const GatherRows<float, Space::device>&, Queue<Space::device>);
+template void gather_rows(const GatherRows<bf16, Space::device>&, Queue<Space::device>);
+template void gather_rows(const GatherRows<std::int32_t, Space::device>&, Queue<Space::device>);
+template void gather_sum(const GatherSum<float, Space::device>&, Queue<Space::device>);
+template void gather_sum(const GatherSum<bf16, Space::device>&, Queue<Space::device>);
+
+}  // namespace moebius::kernels
