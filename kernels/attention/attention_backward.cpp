@@ -83,7 +83,7 @@ void softmax_backward(const BackwardTask& at, const BlockPair& pair, float* scor
     const std::int64_t query = pair.queries.begin + i;
     const std::int64_t visible =
         std::clamp<std::int64_t>(at.task.visible_keys(query) - pair.keys.begin, 0, pair.keys.size());
-    const float log_sum_exp = at.op.log_sum_exp(head, at.task.queries.begin + query);
+    const float log_sum_exp = at.op.log_sum_exp(at.task.queries.begin + query, head);
     float *p = scores + i * kKeyBlock, *ds = products + i * kKeyBlock;
 #pragma omp simd
     for (std::int64_t j = 0; j < visible; ++j) {

@@ -114,7 +114,7 @@ void forward_block(const Forward& op, const AttentionTask& task, const PackedKey
     float* row = y + i * op.y.stride;
     for (std::int64_t c = 0; c < head_dim; ++c) row[c] *= inverse;
     if (!op.log_sum_exp.empty())
-      op.log_sum_exp(head, first_row + i) = softmax.highest[i] + std::log(softmax.sum[i]);
+      op.log_sum_exp(first_row + i, head) = softmax.highest[i] + std::log(softmax.sum[i]);
   }
 }
 
@@ -134,8 +134,7 @@ void clear_padding(const Forward& op) {
   for (std::int64_t n = 0; n + 1 < op.segments.query_starts.shape[0]; ++n)
     owned.push_back(queries_of(op.segments, n));
   clear_between(owned, op.y);
-  if (op.log_sum_exp.empty()) return;
-  for (std::int64_t h = 0; h < op.heads; ++h) clear_between(owned, {&op.log_sum_exp(h, 0), op.q.rows, 1, 1});
+  if (!op.log_sum_exp.empty()) clear_between(owned, op.log_sum_exp);
 }
 
 }  // namespace

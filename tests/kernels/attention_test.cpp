@@ -33,7 +33,7 @@ struct Case {
         dq(q.shape()),
         dk(k.shape()),
         dv(k.shape()),
-        log_sum_exp({sizes.heads, sizes.query_rows}),
+        log_sum_exp({sizes.query_rows, sizes.heads}),
         key_starts(sizes.key_starts.empty() ? sizes.query_starts : sizes.key_starts),
         scale(1 / std::sqrt(float(sizes.head_dim))) {
     fill_normal(q, 1, 2), fill_normal(k, 2), fill_normal(v, 3), fill_normal(dy, 4);
@@ -117,7 +117,7 @@ struct Reference {
       p.push_back(std::exp(double(host.scale) * product(at(host.q, row, h), at(host.k, j, kv))));
       sum += p.back();
     }
-    log_sum_exp[std::size_t(h * host.sizes.query_rows + row)] = std::log(sum);
+    log_sum_exp[std::size_t(row * host.sizes.heads + h)] = std::log(sum);
     for (std::int64_t j = keys[0]; j < keys[1]; ++j) {
       p[std::size_t(j - keys[0])] /= sum;
       for (std::int64_t c = 0; c < dim; ++c) {
@@ -175,7 +175,7 @@ TEST_CASE("attention of packed segments agrees with softmax in double", "[kernel
   Case host(packed());
   check_against_reference(host);
   for (std::int64_t t = 331; t < 340; ++t) {  // padding
-    for (const auto* output : {&host.y, &host.dq, &host.dk, &host.dv}) {
+    for (const auto* output : {&host.y, &host.dq, &host.dk, &host.dv, &host.log_sum_exp}) {
       for (std::int64_t c = 0; c < output->shape()[1]; ++c) REQUIRE(output->view()(t, c) == 0);
     }
   }
