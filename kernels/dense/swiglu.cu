@@ -8,10 +8,10 @@ namespace moebius::kernels {
 namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * 32;  // a warp a row
-constexpr int kBatch = 3;                          // loads of each input in flight: all of 768 columns in bf16
+constexpr int kBatch = 3;  // loads of each input in flight: all of 768 columns in bf16
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) forward_kernel(SwigluForward<T, Space::device> op) {
+__global__ void __launch_bounds__(kThreads, 4) forward_kernel(SwigluForward<T, Space::device> op) {
   const std::int64_t r = std::int64_t(blockIdx.x) * kWarps + threadIdx.x / 32, width = op.y.shape[1];
   if (r >= op.y.shape[0]) return;
   const T *gate = &op.gate_up(r, 0), *up = gate + width;
@@ -23,9 +23,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(SwigluForward<T, Spac
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const std::int64_t c = begin + b * kStride;
-      if (c >= width) continue;
-      gates[b] = load_raw<N>(gate + c);
-      ups[b] = load_raw<N>(up + c);
+      gates[b] = load_raw_if<N>(c < width, gate + c);
+      ups[b] = load_raw_if<N>(c < width, up + c);
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
@@ -36,7 +35,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(SwigluForward<T, Spac
         const float g = gates[b].value(i);
         values[i] = to_float(from_float<T>(g * sigmoid_approx(g))) * ups[b].value(i) * weight;
       }
-      if (c < width) store_values(y + c, values);
+      if (c < width) store_raw(y + c, to_raw<T>(values));
     }
   }
 }
@@ -60,7 +59,7 @@ __device__ __forceinline__ float backward_columns(const Raw<T, N>& dys, const Ra
 
 /// Where dgate_up is gate_up, a thread has read what it overwrites.
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) backward_kernel(SwigluBackward<T, Space::device> op) {
+__global__ void __launch_bounds__(kThreads, 3) backward_kernel(SwigluBackward<T, Space::device> op) {
   const std::int64_t r = std::int64_t(blockIdx.x) * kWarps + threadIdx.x / 32, width = op.dy.shape[1];
   if (r >= op.dy.shape[0]) return;
   const T *dy = &op.dy(r, 0), *gate = &op.gate_up(r, 0), *up = gate + width;
@@ -74,10 +73,9 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(SwigluBackward<T, Sp
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const std::int64_t c = begin + b * kStride;
-      if (c >= width) continue;
-      dys[b] = load_raw<N>(dy + c);
-      gates[b] = load_raw<N>(gate + c);
-      ups[b] = load_raw<N>(up + c);
+      dys[b] = load_raw_if<N>(c < width, dy + c);
+      gates[b] = load_raw_if<N>(c < width, gate + c);
+      ups[b] = load_raw_if<N>(c < width, up + c);
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
@@ -85,8 +83,8 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(SwigluBackward<T, Sp
       float dgates[N], dups[N];
       dweight += backward_columns(dys[b], gates[b], ups[b], weight, dgates, dups);
       if (c >= width) continue;
-      store_values(dgate + c, dgates);
-      store_values(dup + c, dups);
+      store_raw(dgate + c, to_raw<T>(dgates));
+      store_raw(dup + c, to_raw<T>(dups));
     }
   }
   if (!is_weighted) return;

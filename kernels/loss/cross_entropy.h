@@ -4,8 +4,8 @@
 #include "tensor/view.h"
 
 /// Cross entropy over logits whose vocabulary may be split over ranks; all sums in
-/// fp32. Logits are of type T, as the product rounded them (Hugging Face: in the type of the model). A chunk of tokens goes
-/// through it in two passes over its logits:
+/// fp32. Logits are of type T, as the product rounded them (Hugging Face: in the type of the model). A chunk
+/// of tokens goes through it in two passes over its logits:
 ///
 ///   1. cross_entropy_statistics       row_max, sum_exp (relative to it) and the label's logit, of this
 ///   rank's columns

@@ -28,39 +28,34 @@ struct RowLayout {
   }
 };
 
-__device__ __forceinline__ void store_word(uint4* to, uint4 word) {
-  __stcs(to, word);  // streaming, so that the rows being read, which are wanted again, stay in L2
-}
-template <class Word>
-__device__ __forceinline__ void store_word(Word* to, Word word) {
-  *to = word;
-}
-
-template <class Word>
-__global__ void __launch_bounds__(kThreads)
-    rows_kernel(const Word* x, const std::int32_t* index, Word* y, RowLayout layout) {
+/// Copies: the numbers are not looked at.
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads, 4)
+    rows_kernel(GatherRows<T, Space::device> op, RowLayout layout) {
   constexpr int kBatch = 4;  // loads in flight
   const std::int64_t row = layout.row();
   if (row >= layout.rows) return;
-  const std::int64_t source = index[row];
-  const Word* from = x + source * layout.words;
-  Word* to = y + row * layout.words;
+  const std::int64_t source = op.index(row);
+  const T* from = op.x.data + source * op.x.shape[1];
+  T* to = op.y.data + row * op.y.shape[1];
   const int lanes = layout.lanes();
   for (std::int64_t begin = layout.lane(); begin < layout.words; begin += kBatch * lanes) {
-    Word words[kBatch] = {};
+    Raw<T, N> raws[kBatch];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      if (source >= 0 && begin + b * lanes < layout.words) words[b] = from[begin + b * lanes];
+      const std::int64_t word = begin + b * lanes;
+      raws[b] = load_raw_if<N>(source >= 0 && word < layout.words, from + word * N);
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      if (begin + b * lanes < layout.words) store_word(to + begin + b * lanes, words[b]);
+      const std::int64_t word = begin + b * lanes;
+      if (word < layout.words) stream_raw(to + word * N, raws[b]);
     }
   }
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) sum_kernel(GatherSum<T, Space::device> op, RowLayout layout) {
+__global__ void __launch_bounds__(kThreads, 4) sum_kernel(GatherSum<T, Space::device> op, RowLayout layout) {
   constexpr int kBatch = 8;  // rows in flight
   const std::int64_t t = layout.row();
   if (t >= layout.rows) return;
@@ -71,28 +66,26 @@ __global__ void __launch_bounds__(kThreads) sum_kernel(GatherSum<T, Space::devic
     const T* column = op.x.data + word * N;
     float sums[N] = {};
     for (int begin = 0; begin < choices; begin += kBatch) {
+      std::int64_t sources[kBatch];
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) sources[b] = begin + b < choices ? index[begin + b] : -1;
       Raw<T, N> raws[kBatch];  // zeros where there is no row
 #pragma unroll
-      for (int b = 0; b < kBatch; ++b) {
-        const std::int64_t source = begin + b < choices ? index[begin + b] : -1;
-        if (source >= 0) raws[b] = load_raw<N>(column + source * width);
-      }
+      for (int b = 0; b < kBatch; ++b) raws[b] = load_raw_if<N>(sources[b] >= 0, column + sources[b] * width);
 #pragma unroll
       for (int b = 0; b < kBatch; ++b) {
 #pragma unroll
         for (int i = 0; i < N; ++i) sums[i] += raws[b].value(i);
       }
     }
-    store_values(op.y.data + t * width + word * N, sums);
+    store_raw(op.y.data + t * width + word * N, to_raw<T>(sums));
   }
 }
 
-template <class Word, class T>
+template <int N, class T>
 void launch_rows(const GatherRows<T, Space::device>& op, Queue<Space::device> queue) {
-  const auto [rows, width] = op.y.shape;
-  const RowLayout layout(rows, width * std::int64_t(sizeof(T)) / std::int64_t(sizeof(Word)), 32);
-  rows_kernel<<<layout.blocks(), kThreads, 0, queue.stream>>>(
-      reinterpret_cast<const Word*>(op.x.data), op.index.data, reinterpret_cast<Word*>(op.y.data), layout);
+  const RowLayout layout(op.y.shape[0], op.y.shape[1] / N, 32);
+  rows_kernel<T, N><<<layout.blocks(), kThreads, 0, queue.stream>>>(op, layout);
 }
 
 template <int N, class T>
@@ -108,9 +101,9 @@ void gather_rows(const GatherRows<T, Space::device>& op, Queue<Space::device> qu
   expect_shapes(op);
   if (op.y.empty()) return;
   if (is_packable<T>(op.y.shape[1], op.x.data, op.y.data)) {
-    launch_rows<uint4>(op, queue);
+    launch_rows<kPack<T>>(op, queue);
   } else {
-    launch_rows<std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint16_t>>(op, queue);
+    launch_rows<1>(op, queue);
   }
   check(cudaGetLastError());
 }
