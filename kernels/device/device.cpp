@@ -4,6 +4,8 @@
 #include <cuda_runtime_api.h>
 #include <cudnn.h>
 
+#include <array>
+
 #include "base/error.h"
 #include "base/math.h"
 #include "base/text.h"
@@ -16,6 +18,18 @@ int device_count() {
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
   static_cast<void>(cudaGetLastError());  // no driver, no GPU: not a fault
   return 0;
+}
+
+std::vector<VisibleGpu> visible_gpus() {
+  std::vector<VisibleGpu> gpus;
+  for (int index = 0; index < device_count(); ++index) {
+    std::array<char, 32> bus_id{};
+    check(cudaDeviceGetPCIBusId(bus_id.data(), int(bus_id.size()), index));
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, index));
+    gpus.push_back({bus_id.data(), properties.name});
+  }
+  return gpus;
 }
 
 Device::Device(int index) {

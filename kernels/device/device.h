@@ -4,6 +4,7 @@
 #include <string>
 #include <typeindex>
 #include <unordered_map>
+#include <vector>
 
 #include "tensor/queue.h"
 
@@ -14,6 +15,13 @@ namespace moebius::kernels {
 
 /// The GPUs that this process may use.
 [[nodiscard]] int device_count();
+
+/// The same GPUs by index, each as anybody on this node would name it.
+struct VisibleGpu {
+  std::string bus_id;  // "0000:1b:00.0": of the PCI bus; two processes that see one id share the GPU
+  std::string name;    // "NVIDIA H200"
+};
+[[nodiscard]] std::vector<VisibleGpu> visible_gpus();
 
 /// One GPU as this process uses it: a stream, the handles of libraries, and the scratch memory of operations.
 /// Its queue carries it to the device twins. One thread uses it.
@@ -29,13 +37,13 @@ class Device {
   [[nodiscard]] int multiprocessors() const { return multiprocessors_; }
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::int64_t memory_bytes() const { return memory_bytes_; }  // of the GPU, in use or not
-  [[nodiscard]] std::int64_t free_bytes() const;                            // now, whoever uses the rest
+  [[nodiscard]] std::int64_t free_bytes() const;                             // now, whoever uses the rest
 
   [[nodiscard]] cublasLtContext* blas() { return blas_; }
   [[nodiscard]] cudnnContext* dnn();  // made on first use
 
-  /// Memory for one operation, 256-byte aligned: the next one that asks gets the same. Work on the queue is done
-  /// in order, so what was queued before may still use it.
+  /// Memory for one operation, 256-byte aligned: the next one that asks gets the same. Work on the queue is
+  /// done in order, so what was queued before may still use it.
   [[nodiscard]] void* scratch(std::int64_t bytes);
   [[nodiscard]] std::int64_t scratch_bytes() const { return scratch_bytes_; }
 

@@ -10,7 +10,7 @@
 #include "cluster/mesh.h"
 #include "cluster/reduction.h"
 #include "tensor/dtype.h"
-#include "tensor/queue.h"
+#include "tensor/transfer.h"
 
 namespace moebius::parallel {
 
@@ -27,7 +27,7 @@ struct Call {
 };
 
 /// What went over an axis since the start: payload that this rank sent to others, and the time it spent in
-/// the calls, waiting for the others included.
+/// the calls, waiting for the others included (but not where calls only queue: nccl).
 struct Traffic {
   std::int64_t calls = 0, bytes = 0;
   double seconds = 0;
@@ -44,15 +44,17 @@ struct RowBlocks {
   std::span<const std::int64_t> counts;
 };
 
-/// Collectives between the ranks of an axis. One implementation a back end: `mpi` (host memory), later
-/// `nccl`. Every rank of the group must make the same calls in the same order, ranks with nothing to give
-/// included. An axis of degree 1 makes all of them copies or no-ops. Rows are split along the first dim.
+/// Collectives between the ranks of an axis. One implementation a back end: `mpi` (host memory); for device
+/// memory `staged` (through host memory and MPI) and `nccl` (device/exchange_device.h). Every rank of the
+/// group must make the same calls in the same order, ranks with nothing to give included. An axis of degree 1
+/// makes all of them copies or no-ops. Rows are split along the first dim.
 ///
 /// Adjoints (what backward calls): all_gather <-> reduce_scatter, all_reduce <-> identity,
 /// all_to_all <-> all_to_all with the counts swapped, identity <-> all_reduce.
 ///
 /// Sums are made element by element in the order of the index: the same call gives the same bits again, on
-/// every rank of the group, however the message is cut. bf16 is summed in fp32 and rounded once.
+/// every rank of the group, however the message is cut. bf16 is summed in fp32 and rounded once. `nccl` alone
+/// sums in an order of its own, and rounds bf16 at each addition; it too gives all ranks the same bits.
 template <Space S>
 class Exchange {
  public:
@@ -99,6 +101,10 @@ class Exchange {
   /// spaces).
   virtual void swap_counts(Call call, std::span<const std::int64_t> sent,
                            std::span<std::int64_t> received) = 0;
+  /// Returns when everything that was queued is done. Where that may hang on another rank (nccl), the
+  /// watchdog knows of it under `call`, so all ranks of the axis wait at this point. What lies before a wait
+  /// must take less than the watchdog's timeout.
+  virtual void wait(Call, Queue<S> queue) { moebius::wait(queue); }
   [[nodiscard]] virtual Traffic traffic(Axis axis) const = 0;
 
  protected:

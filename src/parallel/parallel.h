@@ -21,6 +21,8 @@
 /// batch, and are scaled once.
 ///
 ///   exchange.h           the collectives, with their adjoints; back ends: one rank, MPI
+///   device/              the same for device memory: one rank, staged over MPI, NCCL (exchange_device.h)
+///   placement.h          which GPU a rank uses
 ///   sequence_parallel.h  tokens to and from the tensor axis
 ///   token_exchange.h     rows to and from the experts
 #include "parallel/exchange.h"

@@ -32,8 +32,19 @@ struct Dispatch {
   [[nodiscard]] bool in_order() const { return sent_rows.size() == 1 || starts.size() == 2; }
 };
 
-/// starts: [experts + 1], rows of each expert among this rank's (kernels::PermutePlan::starts). The lists of
-/// the result lie in `arena`. Collective on Axis::expert, also for ranks without rows.
+template <Space S>
+struct PlanDispatch {
+  std::string_view name;                  // for the watchdog: "layers.3.moe"
+  View<const std::int32_t, 1, S> starts;  // [experts + 1]; rows of each expert among this rank's
+                                          // (kernels::PermutePlan::starts)
+  Arena<S>& kept;                         // where the lists of the result lie
+  Staging<S>& staging;                    // gives [experts + 1] numbers
+};
+
+/// Collective on Axis::expert, also for ranks without rows. The host has to know the counts, so it waits for
+/// the queue, once; what makes the lists is only queued.
+template <Space S>
+[[nodiscard]] Dispatch<S> plan_dispatch(Exchange<S>& exchange, const PlanDispatch<S>& op, Queue<S> queue);
 [[nodiscard]] Dispatch<Space::host> plan_dispatch(Exchange<Space::host>& exchange, std::string_view name,
                                                   View<const std::int32_t, 1, Space::host> starts,
                                                   Arena<Space::host>& arena);

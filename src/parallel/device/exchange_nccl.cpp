@@ -1,0 +1,247 @@
+#include "parallel/device/exchange_nccl.h"
+
+#include <cuda_runtime_api.h>
+
+#include <chrono>
+#include <exception>
+#include <fmt/format.h>
+#include <map>
+#include <stdexcept>
+#include <thread>
+
+#include "base/stopwatch.h"
+#include "parallel/device/copy.h"
+#include "parallel/device/nccl.h"
+#include "parallel/exchange_mpi.h"
+
+namespace moebius::parallel {
+namespace {
+
+using cluster::Cluster;
+using cluster::Watch;
+
+/// How long a wait looks without a pause: what lies between two layers. Then it leaves the core to others.
+constexpr double kBusySeconds = 0.05;
+constexpr std::chrono::microseconds kPause{50};
+
+ncclDataType_t nccl_type(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::float32: return ncclFloat32;
+    case Dtype::bfloat16: return ncclBfloat16;
+    case Dtype::float16: return ncclFloat16;
+    case Dtype::float64: return ncclFloat64;
+    case Dtype::int32: return ncclInt32;
+    case Dtype::int64: return ncclInt64;
+  }
+  throw std::invalid_argument("NCCL has no such type");
+}
+
+ncclRedOp_t nccl_reduction(Reduction reduction) {
+  switch (reduction) {
+    case Reduction::sum: return ncclSum;
+    case Reduction::max: return ncclMax;
+    case Reduction::min: return ncclMin;
+  }
+  throw std::invalid_argument("NCCL has no such reduction");
+}
+
+/// A collective in words, kept until the next one.
+struct Queued {
+  std::string operation, name;
+  Axis axis = Axis::world;
+
+  [[nodiscard]] std::string text() const {
+    return fmt::format("{} '{}' on axis {}", operation, name, cluster::name_of(axis));
+  }
+};
+
+class NcclExchange final : public Exchange<Space::device> {
+ public:
+  NcclExchange(Cluster& cluster, const Mesh& mesh)
+      : cluster_(cluster), host_(make_mpi_exchange(cluster, mesh)) {
+    // As in the exchange over MPI: groups that are the same here are the same on every rank.
+    std::map<std::vector<std::int64_t>, NcclCommunicator*> made;
+    for (int axis = 0; axis < cluster::kAxisCount; ++axis) {
+      const auto& ranks = mesh.group(Axis(axis));
+      if (ranks.size() == 1) continue;
+      const auto [found, is_new] = made.try_emplace(ranks, nullptr);
+      if (is_new) found->second = groups_.emplace_back(connect(Axis(axis))).get();
+      by_axis_[std::size_t(axis)] = found->second;
+    }
+  }
+  NcclExchange(const NcclExchange&) = delete;
+  NcclExchange& operator=(const NcclExchange&) = delete;
+
+  ~NcclExchange() override {
+    // With an error on its way, what is queued may wait for a rank that will never come.
+    const bool unwinding = std::uncaught_exceptions() > exceptions_;
+    const Watch watch(cluster_.watchdog(), Axis::world, "end of NCCL", unwinding ? "an error" : "done");
+    for (const auto& group : groups_)
+      if (unwinding) group->abort();
+    groups_.clear();
+  }
+
+  [[nodiscard]] const Mesh& mesh() const override { return host_->mesh(); }
+
+  void swap_counts(Call call, std::span<const std::int64_t> sent, std::span<std::int64_t> received) override {
+    host_->swap_counts(call, sent, received);
+  }
+
+  [[nodiscard]] Traffic traffic(Axis axis) const override {
+    Traffic all = traffic_[std::size_t(axis)];
+    const Traffic counts = host_->traffic(axis);
+    all.calls += counts.calls, all.bytes += counts.bytes, all.seconds += counts.seconds;
+    return all;
+  }
+
+  void wait(Call call, Queue<Space::device> queue) override {
+    const std::string name =
+        last_.name.empty() ? std::string(call.name) : fmt::format("{}, after {}", call.name, last_.text());
+    const Watch watch(cluster_.watchdog(), call.axis, "wait", name);
+    for (const Stopwatch spent; !is_idle(queue);) {
+      expect_no_error();
+      if (spent.seconds() < kBusySeconds)
+        std::this_thread::yield();
+      else
+        std::this_thread::sleep_for(kPause);
+    }
+  }
+
+ private:
+  std::unique_ptr<NcclCommunicator> connect(Axis axis) {
+    const Mesh& mesh = host_->mesh();
+    const std::string own = mesh.index(axis) == 0 ? NcclCommunicator::new_id() : std::string();
+    const std::vector<std::string> ids = cluster_.all_gather("ids of NCCL", own);
+    const std::string name = cluster::name_of(axis);
+    const Watch watch(cluster_.watchdog(), axis, "ncclCommInitRank", name);
+    return std::make_unique<NcclCommunicator>(
+        NcclCommunicator::Place{mesh.degree(axis), mesh.index(axis), name},
+        ids[std::size_t(mesh.group(axis).front())]);
+  }
+
+  /// Queues `work(communicator)`, which sends `bytes` to others. The first call on a communicator connects
+  /// its ranks and waits for them, so the watchdog looks on.
+  template <class Work>
+  void queue_call(Call call, std::string_view operation, std::int64_t bytes, Work&& work) {
+    const Watch watch(cluster_.watchdog(), call.axis, operation, call.name);
+    last_.operation.assign(operation), last_.name.assign(call.name), last_.axis = call.axis;
+    const Stopwatch stopwatch;
+    const ncclComm_t communicator = by_axis_[std::size_t(call.axis)]->get();
+    const ncclResult_t status = work(communicator);
+    if (status != ncclSuccess) fail(status, communicator);
+    Traffic& traffic = traffic_[std::size_t(call.axis)];
+    ++traffic.calls;
+    traffic.bytes += bytes;
+    traffic.seconds += stopwatch.seconds();
+  }
+
+  void reduce(Call call, InPlace values, Reduction reduction, Queue<Space::device> queue) override {
+    if (values.count == 0) return;
+    const std::int64_t degree = mesh().degree(call.axis), bytes = values.count * size_of(values.dtype);
+    // A sum sends its parts and gathers the result, as a ring does.
+    queue_call(call, "all_reduce", 2 * bytes * (degree - 1) / degree, [&](ncclComm_t communicator) {
+      return ncclAllReduce(values.data, values.data, std::size_t(values.count), nccl_type(values.dtype),
+                           nccl_reduction(reduction), communicator, queue.stream);
+    });
+  }
+
+  void gather(Call call, Values part, void* whole, Queue<Space::device> queue) override {
+    const std::int64_t degree = mesh().degree(call.axis), bytes = part.count * size_of(part.dtype);
+    if (degree == 1) return copy_on_device(part.data, whole, bytes, queue);
+    if (part.count == 0) return;
+    queue_call(call, "all_gather", bytes * (degree - 1), [&](ncclComm_t communicator) {
+      return ncclAllGather(part.data, whole, std::size_t(part.count), nccl_type(part.dtype), communicator,
+                           queue.stream);
+    });
+  }
+
+  void scatter_sum(Call call, Values whole, void* part, Queue<Space::device> queue) override {
+    const std::int64_t degree = mesh().degree(call.axis), bytes = whole.count * size_of(whole.dtype);
+    if (degree == 1) return copy_on_device(whole.data, part, bytes, queue);
+    if (whole.count == 0) return;
+    queue_call(call, "reduce_scatter", bytes / degree * (degree - 1), [&](ncclComm_t communicator) {
+      return ncclReduceScatter(whole.data, part, std::size_t(whole.count / degree), nccl_type(whole.dtype),
+                               ncclSum, communicator, queue.stream);
+    });
+  }
+
+  void swap_rows(Call call, const RowSwap& swap, Queue<Space::device> queue) override {
+    const std::int64_t row = swap.columns * size_of(swap.send.dtype);
+    if (mesh().degree(call.axis) == 1)
+      return copy_on_device(swap.send.data, swap.receive, swap.sent_rows[0] * row, queue);
+    const std::int64_t own_rows = swap.sent_rows[std::size_t(mesh().index(call.axis))];
+    const std::int64_t bytes = swap.send.count * size_of(swap.send.dtype) - own_rows * row;
+    queue_call(call, "all_to_all", bytes, [&](ncclComm_t communicator) {
+      return send_and_receive(swap, mesh().index(call.axis), communicator, queue);
+    });
+  }
+
+  /// An empty block is no message: both sides know that it is empty. The own block is a copy.
+  static ncclResult_t send_and_receive(const RowSwap& swap, std::int64_t own, ncclComm_t communicator,
+                                       Queue<Space::device> queue) {
+    const std::int64_t row = swap.columns * size_of(swap.send.dtype);
+    const auto* from = static_cast<const std::byte*>(swap.send.data);
+    auto* to = static_cast<std::byte*>(swap.receive);
+    ncclResult_t status = ncclGroupStart();
+    for (std::size_t i = 0; i < swap.sent_rows.size(); ++i) {
+      const std::int64_t sent = swap.sent_rows[i] * row, received = swap.received_rows[i] * row;
+      const bool is_own = std::int64_t(i) == own;
+      if (is_own) copy_on_device(from, to, sent, queue);
+      if (!is_own && sent > 0 && status == ncclSuccess)
+        status = ncclSend(from, std::size_t(sent), ncclInt8, int(i), communicator, queue.stream);
+      if (!is_own && received > 0 && status == ncclSuccess)
+        status = ncclRecv(to, std::size_t(received), ncclInt8, int(i), communicator, queue.stream);
+      from += sent;
+      to += received;
+    }
+    const ncclResult_t ended = ncclGroupEnd();
+    return status != ncclSuccess ? status : ended;
+  }
+
+  /// Whether all that was queued is done.
+  static bool is_idle(Queue<Space::device> queue) {
+    const cudaError_t status = cudaStreamQuery(queue.stream);
+    if (status != cudaErrorNotReady) {
+      moebius::check(status);
+      return true;
+    }
+    static_cast<void>(cudaGetLastError());  // not a fault that the next launch should see
+    return false;
+  }
+
+  void expect_no_error() {
+    for (const auto& group : groups_) {
+      const ncclResult_t error = group->background_error();
+      if (error != ncclSuccess) fail(error, group->get());
+    }
+  }
+
+  /// Other ranks and the stream may wait for what has failed: nothing can be unwound, so the job ends here.
+  [[noreturn]] void fail(ncclResult_t status, ncclComm_t communicator) {
+    cluster_.abort(ExitCode::cluster, fmt::format("NCCL, {}: {}; NCCL_DEBUG=WARN makes it say more",
+                                                  last_.text(), nccl_error_text(status, communicator)));
+  }
+
+  Cluster& cluster_;
+  std::unique_ptr<Exchange<Space::host>> host_;            // numbers of the host
+  std::vector<std::unique_ptr<NcclCommunicator>> groups_;  // one for each set of ranks
+  std::array<NcclCommunicator*, cluster::kAxisCount> by_axis_{};
+  std::array<Traffic, cluster::kAxisCount> traffic_{};
+  Queued last_;
+  int exceptions_ = std::uncaught_exceptions();
+};
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> nccl_environment() {
+  return {
+      {"NCCL_NVLS_ENABLE", "0"},  // sums in the switch come in an order that differs from run to run
+      {"NCCL_DEBUG", "WARN"},     // it says what failed; silent otherwise
+  };
+}
+
+std::unique_ptr<Exchange<Space::device>> make_nccl_exchange(Cluster& cluster, const Mesh& mesh) {
+  return std::make_unique<NcclExchange>(cluster, mesh);
+}
+
+}  // namespace moebius::parallel
