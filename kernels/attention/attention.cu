@@ -130,7 +130,7 @@ struct Counts {
 };
 __device__ Counts counts_of(const DeviceSegments& segments, std::int64_t n) {
   const std::int64_t queries = segments.query_starts(n + 1) - segments.query_starts(n);
-  if (segments.key_counts.data != nullptr) return {queries, segments.key_counts(n)};
+  if (!segments.key_counts.empty()) return {queries, segments.key_counts(n)};
   return {queries, segments.key_starts(n + 1) - segments.key_starts(n)};
 }
 
