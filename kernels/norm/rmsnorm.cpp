@@ -83,7 +83,8 @@ void add_rmsnorm_forward(const AddRmsNormForward<T, Space::host>& op, Queue<Spac
 template <class T>
 void rmsnorm_backward(const RmsNormBackward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  add_column_sums(op.x.shape[0], op.dgain, op.into, [&](std::int64_t t, float* dgain) { backward_row(op, t, dgain); });
+  add_column_sums(op.x.shape[0], op.dgain, op.into,
+                  [&](std::int64_t t, float* dgain) { backward_row(op, t, dgain); });
 }
 
 template void rmsnorm_forward(const RmsNormForward<float, Space::host>&, Queue<Space::host>);

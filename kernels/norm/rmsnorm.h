@@ -9,8 +9,8 @@
 ///
 ///   inv_rms[t] = 1 / sqrt(mean_c x[t,c]^2 + epsilon)        y[t,c] = x[t,c] * inv_rms[t] * gain[c]
 ///
-/// T is float or bf16, G the type that gradients of weights are kept in. Host twins run at once and define the answer; device twins queue their work. All throw
-/// ShapeError before they touch memory.
+/// T is float or bf16, G the type that gradients of weights are kept in. Host twins run at once and define
+/// the answer; device twins queue their work. All throw ShapeError before they touch memory.
 namespace moebius::kernels {
 
 template <class T, Space S>

@@ -72,8 +72,7 @@ void adamw(const AdamW<W, G, M, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   const float scale = op.gradient_scale.empty() ? 1.0f : op.gradient_scale(0);
   if (!std::isfinite(scale)) return;
-  const AdamWScalars s =
-      adamw_scalars(op.lr, op.beta1, op.beta2, op.epsilon, op.weight_decay, op.step);
+  const AdamWScalars s = adamw_scalars(op.lr, op.beta1, op.beta2, op.epsilon, op.weight_decay, op.step);
   if (!op.master.empty()) return step<InMaster>(op, s, scale);
   if constexpr (std::is_same_v<W, bf16>) {
     if (!op.remainder.empty()) return step<InRemainder>(op, s, scale);

@@ -13,7 +13,8 @@
 /// Computed in fp32 on the fp32 value of each weight, which is kept in one of three ways:
 ///
 ///   master      in a tensor of its own; w is its value rounded to nearest, ties to even
-///   remainder   as the 16 bits that w (bf16) lacks: the bits of the fp32 value are (bits of w << 16) + remainder,
+///   remainder   as the 16 bits that w (bf16) lacks: the bits of the fp32 value are (bits of w << 16) +
+///   remainder,
 ///               so w is its value rounded to nearest, ties away from zero
 ///   neither     w itself: what its type cannot hold is lost
 ///

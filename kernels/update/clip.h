@@ -12,7 +12,7 @@ template <Space S>
 struct ClipScale {
   View<const double, 1, S> sum_of_squares;  // [1]; of the whole gradient, before gradient_scale
   double gradient_scale = 1;
-  double clip_norm = 0;    // 0: no clipping
+  double clip_norm = 0;     // 0: no clipping
   View<float, 1, S> scale;  // [1]
 };
 

@@ -43,11 +43,18 @@ void cast(const Cast<From, To, Space::host>& op, Queue<Space::host>) {
 }
 
 template void fill(View<float, 1, Space::host>, float, Queue<Space::host>);
+template void fill(View<bf16, 1, Space::host>, bf16, Queue<Space::host>);
 template void fill(View<std::int32_t, 1, Space::host>, std::int32_t, Queue<Space::host>);
 template void copy(View<const float, 1, Space::host>, View<float, 1, Space::host>, Queue<Space::host>);
+template void copy(View<const bf16, 1, Space::host>, View<bf16, 1, Space::host>, Queue<Space::host>);
+template void copy(View<const std::int32_t, 1, Space::host>, View<std::int32_t, 1, Space::host>,
+                   Queue<Space::host>);
 template void scale(View<float, 1, Space::host>, float, Queue<Space::host>);
+template void scale(View<bf16, 1, Space::host>, float, Queue<Space::host>);
 template void add(const Add<float, Space::host>&, Queue<Space::host>);
+template void add(const Add<bf16, Space::host>&, Queue<Space::host>);
 template void cast(const Cast<float, bf16, Space::host>&, Queue<Space::host>);
 template void cast(const Cast<bf16, float, Space::host>&, Queue<Space::host>);
+template void cast(const Cast<std::int32_t, float, Space::host>&, Queue<Space::host>);
 
 }  // namespace moebius::kernels

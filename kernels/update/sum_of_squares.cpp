@@ -22,7 +22,8 @@ void sum_of_squares(const SumOfSquares<T, Space::host>& op, Queue<Space::host>) 
     double sum = 0;
     const std::int64_t end = std::min(count, (block + 1) * kBlock);
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = block * kBlock; i < end; ++i) sum += double(float(op.x(i))) * double(float(op.x(i)));
+    for (std::int64_t i = block * kBlock; i < end; ++i)
+      sum += double(float(op.x(i))) * double(float(op.x(i)));
     partials[std::size_t(block)] = sum;
   }
   for (const double partial : partials) op.sum(0) += partial;
