@@ -74,16 +74,18 @@ void cross_entropy_gradient(const CrossEntropyGradient<T, Space::host>& op, Queu
   const std::int64_t tokens = op.logits.shape[0], columns = op.logits.shape[1];
 #pragma omp parallel for schedule(dynamic, 4) if (tokens * columns > 16384)
   for (std::int64_t t = 0; t < tokens; ++t) {
-    float* row = &op.logits(t, 0);
+    T* row = &op.logits(t, 0);
     if (op.labels(t) < 0) {
-      std::fill_n(row, columns, 0.0f);
+      std::fill_n(row, columns, T(0.0f));
       continue;
     }
     const float factor = op.weights(t) / op.sum_exp(t), highest = op.row_max(t);
-#pragma omp simd
-    for (std::int64_t c = 0; c < columns; ++c) row[c] = fast_exp(row[c] - highest) * factor;
     const std::int64_t column = op.labels(t) - op.vocab_begin;
-    if (column >= 0 && column < columns) row[column] -= op.weights(t);
+    const bool is_here = column >= 0 && column < columns;
+    const float label_logit = is_here ? float(row[column]) : 0.0f;
+#pragma omp simd
+    for (std::int64_t c = 0; c < columns; ++c) row[c] = T(fast_exp(float(row[c]) - highest) * factor);
+    if (is_here) row[column] = T(fast_exp(label_logit - highest) * factor - op.weights(t));
   }
 }
 

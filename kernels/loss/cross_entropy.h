@@ -3,20 +3,18 @@
 #include "tensor/queue.h"
 #include "tensor/view.h"
 
-/// Cross entropy over logits whose vocabulary may be split over ranks; all sums in
-/// fp32. Logits are of type T, as the product rounded them (Hugging Face: in the type of the model). A chunk
-/// of tokens goes through it in two passes over its logits:
+/// Cross entropy over logits whose vocabulary may be split over ranks; all sums in fp32. Logits are of type
+/// T, as the product rounded them (Hugging Face: in the type of the model). A chunk of tokens goes through it
+/// in two passes over its logits:
 ///
-///   1. cross_entropy_statistics       row_max, sum_exp (relative to it) and the label's logit, of this
-///   rank's columns
-///      the caller takes the maximum of row_max over ranks; cross_entropy_rescale makes sum_exp relative to
-///      it; the caller adds up sum_exp and label_logit over ranks cross_entropy_log_probability  log p(label)
-///      = label_logit - row_max - log(sum_exp)
-///   2. cross_entropy_gradient         logits become their gradient: weights[t] * (softmax - [column is the
-///   label])
+///   1. cross_entropy_statistics: row_max, sum_exp (relative to it) and the label's logit, of this rank's
+///      columns. The caller takes the maximum of row_max over ranks, cross_entropy_rescale makes sum_exp
+///      relative to it, the caller adds up sum_exp and label_logit over ranks; with one rank these steps are
+///      left out. cross_entropy_log_probability: log p(label) = label_logit - row_max - log(sum_exp)
+///   2. cross_entropy_gradient: logits become weights[t] * (softmax - [column is the label]), rounded once
 ///
 /// labels[t] = -100 (any negative number): not trained; its row is not read, its log_probability is 0 and its
-/// gradient row is zero. With one rank the steps between are left out.
+/// gradient row is zero.
 namespace moebius::kernels {
 
 template <class T, Space S>

@@ -6,7 +6,8 @@
 /// Rows in the order of tokens, rows in the order of experts, and the ways between.
 ///
 /// permute_plan sorts the assignments (token, choice) by expert, within an expert by token, within a token by
-/// choice. Everything else is one of two operations, which are each other's adjoint:
+/// choice; on a device there are at most 1024 experts. Everything else is one of two operations, which are
+/// each other's adjoint:
 ///
 ///   gather_rows  y[r] = x[index[r]]                     tokens -> expert order with plan.sources
 ///   gather_sum   y[t] = sum_c x[index[t,c]], c rising   expert order -> tokens with plan.positions

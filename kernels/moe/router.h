@@ -4,8 +4,9 @@
 
 /// Which experts a token goes to, and with what weight, from the router's logits; all in fp32.
 ///
-///   p[t,:] = softmax(logits[t,:])      ids[t,:] = the top_k largest of p[t,:]      weights[t,c] = p[t,
-///   ids[t,c]]
+///   p[t,:] = softmax(logits[t,:])
+///   ids[t,:] = the top_k largest of p[t,:]
+///   weights[t,c] = p[t, ids[t,c]]
 ///
 /// The order of ids is by falling probability, at equal probability the lower id first. sum_to_one divides
 /// the weights of a token by their sum (norm_topk_prob). The statistics serve two auxiliary losses of a micro
@@ -15,6 +16,7 @@
 ///   z   = square_sum / T      where square_sum = sum_t log_sum_exp[t]^2
 ///
 /// so that aux_gradient[e] = coefficient * E * f_e / T and z_coefficient = coefficient / T in backward.
+/// On a device there are at most 1024 experts, of which at most 32 are chosen.
 namespace moebius::kernels {
 
 enum class WeightSum : std::uint8_t { as_is, sum_to_one };
@@ -30,7 +32,7 @@ struct RouterForward {
   View<std::int32_t, 2, S> ids;        // [tokens, top_k]; -1 in padding
   View<float, 2, S> weights;           // [tokens, top_k]; 0 in padding
   View<std::int32_t, 1, S> counts;     // [experts]; tokens sent to each
-  View<float, 1, S> probability_sums;  // [experts]; in blocks of 64 tokens, then over the blocks in order
+  View<float, 1, S> probability_sums;  // [experts]; summed in blocks of tokens, then over the blocks in order
   View<float, 1, S> square_sum;        // [1]
   std::int64_t valid_tokens = 0;       // tokens from here on are padding: in no expert and no statistic
   std::int64_t token_offset = 0;       // this rank's first token in the micro batch (routing even)

@@ -1,7 +1,8 @@
 #pragma once
 
-/// exp for device twins, in two instructions: one multiplication and the special function unit's 2^x. Relative
-/// error within 2^-22 + |x| * 2^-23; 0 below -87.34, where the result would be subnormal. NaN stays NaN.
+/// exp for device twins, in two instructions: one multiplication and the special function unit's 2^x.
+/// Relative error within 2^-22 + |x| * 2^-23; 0 below -87.34, where the result would be subnormal. NaN stays
+/// NaN.
 namespace moebius::kernels {
 
 __device__ __forceinline__ float exp_approx(float x) {

@@ -32,8 +32,8 @@ __device__ __forceinline__ Raw<T, N> load_raw(const T* from) {
   return raw;
 }
 
-/// The same where `is_there`, else zeros. Without a branch, so that the loads of an unrolled loop follow each other
-/// (nvcc makes a branch of an `if` around a load, and waits in it).
+/// The same where `is_there`, else zeros. Without a branch, so that the loads of an unrolled loop follow each
+/// other (nvcc makes a branch of an `if` around a load, and waits in it).
 template <int N, class T>
 __device__ __forceinline__ Raw<T, N> load_raw_if(bool is_there, const T* from) {
   Raw<T, N> raw;
@@ -73,8 +73,10 @@ __device__ __forceinline__ Raw<T, N> to_raw(const float (&values)[N]) {
 /// `to` is aligned to the N numbers.
 template <class T, int N>
 __device__ __forceinline__ void store_raw(T* to, const Raw<T, N>& raw) {
-  if constexpr (N > 1) {  // __stwb: a plain store of 16 bytes, which nvcc sometimes cuts into four
-    __stwb(reinterpret_cast<uint4*>(to), uint4{raw.words[0], raw.words[1], raw.words[2], raw.words[3]});
+  if constexpr (N > 1) {  // not as a uint4, which nvcc sometimes stores in four pieces
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(raw.words[0]), "r"(raw.words[1]), "r"(raw.words[2]), "r"(raw.words[3])
+                 : "memory");
   } else if constexpr (sizeof(T) == 4) {
     *reinterpret_cast<std::uint32_t*>(to) = raw.words[0];
   } else {

@@ -44,20 +44,20 @@ struct Case {
     logits.view()(6, 4000) = 90;  // the maximum rises in a later block
   }
   void statistics(Part& part) {
-    cross_entropy_statistics({.logits = part.logits.view(),
-                              .labels = labels.view(),
-                              .vocab_begin = part.vocab_begin,
-                              .row_max = part.local_max.view(),
-                              .sum_exp = part.sum_exp.view(),
-                              .label_logit = part.label_logit.view()});
+    cross_entropy_statistics<float>({.logits = part.logits.view(),
+                                     .labels = labels.view(),
+                                     .vocab_begin = part.vocab_begin,
+                                     .row_max = part.local_max.view(),
+                                     .sum_exp = part.sum_exp.view(),
+                                     .label_logit = part.label_logit.view()});
   }
   void gradient(Part& part, Part& all) {
-    cross_entropy_gradient({.logits = part.logits.view(),
-                            .labels = labels.view(),
-                            .weights = weights.view(),
-                            .vocab_begin = part.vocab_begin,
-                            .row_max = all.local_max.view(),
-                            .sum_exp = all.sum_exp.view()});
+    cross_entropy_gradient<float>({.logits = part.logits.view(),
+                                   .labels = labels.view(),
+                                   .weights = weights.view(),
+                                   .vocab_begin = part.vocab_begin,
+                                   .row_max = all.local_max.view(),
+                                   .sum_exp = all.sum_exp.view()});
   }
   void check(const Part& part) {
     for (std::int64_t t = 0; t < kTokens; ++t) {
@@ -143,11 +143,11 @@ TEST_CASE("cross entropy does not depend on the number of threads", "[kernels][c
 TEST_CASE("cross entropy names the tensor whose shape is wrong", "[kernels][cross_entropy]") {
   Case host;
   Part all(host.logits, 0, kVocab);
-  CHECK_THROWS_WITH(cross_entropy_gradient({.logits = all.logits.view(),
-                                            .labels = host.labels.view(),
-                                            .weights = host.weights.view().slice(0, 3),
-                                            .vocab_begin = 0,
-                                            .row_max = all.local_max.view(),
-                                            .sum_exp = all.sum_exp.view()}),
+  CHECK_THROWS_WITH(cross_entropy_gradient<float>({.logits = all.logits.view(),
+                                                   .labels = host.labels.view(),
+                                                   .weights = host.weights.view().slice(0, 3),
+                                                   .vocab_begin = 0,
+                                                   .row_max = all.local_max.view(),
+                                                   .sum_exp = all.sum_exp.view()}),
                     "cross_entropy.weights: expected [9], got [3]");
 }
