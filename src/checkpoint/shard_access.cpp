@@ -1,14 +1,44 @@
 #include "checkpoint/shard_access.h"
 
-#include <algorithm>
-
-#include "tensor/convert.h"
+#include "tensor/platform.h"
 
 namespace moebius::checkpoint {
+namespace {
 
-using HostShards = models::Shards<float, Space::host>;
+using models::ShardDownload;
+using models::ShardLayout;
+using models::ShardUpload;
 
-std::vector<Slab> owned_slabs(const models::ShardLayout& layout) {
+/// Groups are copied, their staging memory is not: the copies of one share it.
+template <Space S, class From>
+TensorGroup group_from(const std::string& name, const From& from, Dtype dtype, Queue<S> queue) {
+  const auto download = std::make_shared<ShardDownload<S>>(from, queue);
+  const ShardLayout& layout = from.layout();
+  const auto source = [download, &layout](std::size_t parameter, const Slab& slab,
+                                          std::span<std::byte> elements) {
+    download->get(parameter, runs_inside(layout.row(parameter).slab, slab), elements.data());
+  };
+  return {name, std::vector<Dtype>(layout.count(), dtype), source};
+}
+
+template <Space S, class To>
+void read_to(const SlabReading& reading, const To& to, Queue<S> queue) {
+  ShardUpload<S> upload(to, queue);
+  const ShardLayout& layout = to.layout();
+  reading(local_slabs(layout), [&](std::size_t parameter, const Slab& slab, const Elements& elements) {
+    upload.put(parameter, runs_inside(layout.row(parameter).slab, slab), elements.dtype,
+               elements.bytes.data());
+  });
+  upload.finish();
+}
+
+SlabReading reading_of(const Reader& reader, const std::string& group, const models::ParameterTable& table) {
+  return [&](std::span<const Slab> wanted, const SlabSink& sink) { reader.read(group, table, wanted, sink); };
+}
+
+}  // namespace
+
+std::vector<Slab> owned_slabs(const ShardLayout& layout) {
   std::vector<Slab> slabs = local_slabs(layout);
   for (std::size_t i = 0; i < layout.count(); ++i) {
     if (layout.row(i).owned) continue;
@@ -17,31 +47,57 @@ std::vector<Slab> owned_slabs(const models::ShardLayout& layout) {
   return slabs;
 }
 
-std::vector<Slab> local_slabs(const models::ShardLayout& layout) {
+std::vector<Slab> local_slabs(const ShardLayout& layout) {
   std::vector<Slab> slabs;
   for (std::size_t i = 0; i < layout.count(); ++i) slabs.push_back(layout.row(i).slab);
   return slabs;
 }
 
-TensorGroup group_of(const std::string& name, const HostShards& shards) {
-  const auto source = [shards](std::size_t parameter, const Slab& slab, std::span<std::byte> elements) {
-    auto* const out = reinterpret_cast<float*>(elements.data());
-    for (const Run& run : runs_inside(shards.layout().row(parameter).slab, slab))
-      std::copy_n(shards[parameter].data + run.whole, run.count, out + run.local);
-  };
-  return {name, std::vector<Dtype>(shards.layout().count(), Dtype::float32), source};
+template <Space S>
+TensorGroup group_of(const std::string& name, const std::type_identity_t<AnyShards<S>>& shards,
+                     Queue<S> queue) {
+  return group_from(name, shards, shards.dtype(), queue);
 }
 
-SlabSink into(const HostShards& shards) {
-  return [shards](std::size_t parameter, const Slab& slab, const Elements& elements) {
-    for (const Run& run : runs_inside(shards.layout().row(parameter).slab, slab))
-      convert(elements.dtype, elements.bytes.data() + run.local * size_of(elements.dtype), Dtype::float32,
-              shards[parameter].data + run.whole, run.count);
-  };
+template <class T, Space S>
+TensorGroup truth_group_of(const std::string& name, const WeightState<T, S>& state, Queue<S> queue) {
+  return group_from(name, state, Dtype::float32, queue);
 }
 
-void read_shards(const Reader& reader, const std::string& group, const HostShards& shards) {
-  reader.read(group, shards.layout().table(), local_slabs(shards.layout()), into(shards));
+template <Space S>
+void read_into(const SlabReading& reading, const std::type_identity_t<AnyShards<S>>& shards, Queue<S> queue) {
+  read_to(reading, shards, queue);
 }
+
+template <class T, Space S>
+void read_into(const SlabReading& reading, const WeightState<T, S>& state, Queue<S> queue) {
+  read_to(reading, state, queue);
+}
+
+template <Space S>
+void read_shards(const Reader& reader, const std::string& group,
+                 const std::type_identity_t<AnyShards<S>>& shards, Queue<S> queue) {
+  read_into(reading_of(reader, group, shards.layout().table()), shards, queue);
+}
+
+template <class T, Space S>
+void read_weights(const Reader& reader, const WeightState<T, S>& state, Queue<S> queue) {
+  const std::string& group = reader.has_group(kMaster) ? kMaster : kParameters;
+  read_into(reading_of(reader, group, state.layout().table()), state, queue);
+}
+
+#define MOEBIUS_INSTANTIATE_FOR(T, S)                                                          \
+  template TensorGroup truth_group_of(const std::string&, const WeightState<T, S>&, Queue<S>); \
+  template void read_into(const SlabReading&, const WeightState<T, S>&, Queue<S>);             \
+  template void read_weights(const Reader&, const WeightState<T, S>&, Queue<S>);
+#define MOEBIUS_INSTANTIATE(S)                                                                            \
+  MOEBIUS_INSTANTIATE_FOR(float, S)                                                                       \
+  MOEBIUS_INSTANTIATE_FOR(bf16, S) template TensorGroup group_of(const std::string&, const AnyShards<S>&, \
+                                                                 Queue<S>);                               \
+  template void read_into(const SlabReading&, const AnyShards<S>&, Queue<S>);                             \
+  template void read_shards(const Reader&, const std::string&, const AnyShards<S>&, Queue<S>);
+MOEBIUS_EACH_SPACE(MOEBIUS_INSTANTIATE)
+#undef MOEBIUS_INSTANTIATE
+#undef MOEBIUS_INSTANTIATE_FOR
 
 }  // namespace moebius::checkpoint

@@ -19,6 +19,7 @@ using SlabSource =
     std::function<void(std::size_t parameter, const Slab& slab, std::span<std::byte> elements)>;
 
 inline const std::string kParameters = "parameters";
+inline const std::string kMaster = "optimizer/master";
 inline const std::string kExpAvg = "optimizer/exp_avg";
 inline const std::string kExpAvgSq = "optimizer/exp_avg_sq";
 

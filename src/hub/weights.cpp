@@ -1,10 +1,10 @@
 #include "hub/weights.h"
 
-#include <algorithm>
 #include <fmt/format.h>
 #include <utility>
 
 #include "checkpoint/shard_access.h"
+#include "tensor/platform.h"
 
 namespace moebius::hub {
 namespace {
@@ -90,9 +90,18 @@ std::vector<std::string> HubWeights::warnings() const {
   return lines;
 }
 
-void load_weights(const WeightSource& source, const models::Shards<float, Space::host>& shards) {
-  std::fill_n(shards.flat().data, shards.flat().size(), 0.0f);
-  source.read(checkpoint::local_slabs(shards.layout()), checkpoint::into(shards));
+template <class T, Space S>
+void load_weights(const WeightSource& source, const models::WeightState<T, S>& state, Queue<S> queue) {
+  models::clear(state, queue);
+  checkpoint::read_into([&](std::span<const models::Slab> wanted,
+                            const checkpoint::SlabSink& sink) { source.read(wanted, sink); },
+                        state, queue);
 }
+
+#define MOEBIUS_INSTANTIATE(S)                                                                     \
+  template void load_weights(const WeightSource&, const models::WeightState<float, S>&, Queue<S>); \
+  template void load_weights(const WeightSource&, const models::WeightState<bf16, S>&, Queue<S>);
+MOEBIUS_EACH_SPACE(MOEBIUS_INSTANTIATE)
+#undef MOEBIUS_INSTANTIATE
 
 }  // namespace moebius::hub

@@ -6,7 +6,7 @@
 
 #include "checkpoint/reader.h"
 #include "hub/folder.h"
-#include "models/shards.h"
+#include "models/weight_state.h"
 
 namespace moebius::hub {
 
@@ -45,8 +45,16 @@ class HubWeights final : public WeightSource {
   std::vector<std::string> unused_, widened_;
 };
 
-/// Fills this rank's shards: each rank reads its own slabs and holds nothing else. Gaps between shards become
-/// zero.
-void load_weights(const WeightSource& source, const models::Shards<float, Space::host>& shards);
+/// Fills this rank's shards, or its weights with their fp32 values: each rank reads its own slabs and holds
+/// nothing else. Gaps between shards become zero.
+template <class T, Space S>
+void load_weights(const WeightSource& source, const models::WeightState<T, S>& state, Queue<S> queue);
+template <class T, Space S>
+void load_weights(const WeightSource& source, const models::Shards<T, S>& shards, Queue<S> queue) {
+  load_weights(source, models::WeightState<T, S>{.weights = shards, .master = {}, .remainder = {}}, queue);
+}
+inline void load_weights(const WeightSource& source, const models::Shards<float, Space::host>& shards) {
+  load_weights(source, shards, Queue<Space::host>());
+}
 
 }  // namespace moebius::hub

@@ -67,8 +67,12 @@ class AnyShards {
 };
 
 /// Start values of a model without weights, as each row's InitialValue says: element i of a tensor is
-/// f(seed, initialisation, tensor_id(name), i), whatever the mesh. Gaps become zero. T: float.
+/// f(seed, initialisation, tensor_id(name), i), whatever the mesh, rounded to T. Gaps become zero.
 template <class T, Space S>
-void initialise(const Shards<T, S>& weights, std::uint64_t seed);
+void initialise(const Shards<T, S>& weights, std::uint64_t seed, Queue<S> queue);
+template <class T>
+void initialise(const Shards<T, Space::host>& weights, std::uint64_t seed) {
+  initialise(weights, seed, Queue<Space::host>());
+}
 
 }  // namespace moebius::models

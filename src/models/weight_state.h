@@ -34,6 +34,10 @@ template <class T, Space S>
                                                   Arena<S>& weight_memory, Arena<S>& optimizer_memory,
                                                   Queue<S> queue);
 
+/// Zeros everywhere, gaps included.
+template <class T, Space S>
+void clear(const WeightState<T, S>& state, Queue<S> queue);
+
 /// Start values of a model without weights, see models/shards.h: the same fp32 values whatever T and truth
 /// are, the weights rounded from them.
 template <class T, Space S>

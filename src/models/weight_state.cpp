@@ -1,0 +1,160 @@
+#include "models/weight_state.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/update/fill_normal.h"
+#include "models/shard_transfer.h"
+#include "tensor/platform.h"
+#include "tensor/random.h"
+#include "tensor/row_transfer.h"
+#include "tensor/transfer.h"
+
+namespace moebius::models {
+namespace {
+
+template <class T, Space S>
+void clear_shards(const Shards<T, S>& shards, Queue<S> queue) {
+  clear_bytes(shards.flat().data, shards.flat().size() * std::int64_t(sizeof(T)), queue);
+}
+
+/// Start values of normal distribution for the rows of one model.
+template <Space S>
+class NormalRows {
+ public:
+  NormalRows(std::uint64_t seed, Queue<S> queue) : seed_(seed), queue_(queue) {}
+
+  /// Queues the values of a shard, rounded to T.
+  template <class T>
+  void fill(const Parameter& parameter, const Slab& slab, View<T, 1, S> shard) {
+    for (const Stripe& stripe : stripes_of(runs_of(parameter, slab))) {
+      const bool scattered = S == Space::device && stripe.count < kShortRun && stripe.stride <= kElements;
+      if (scattered && stripe.rows > 1) {
+        fill_rows(parameter, stripe, shard);
+      } else {
+        for (std::int64_t row = 0; row < stripe.rows; ++row)
+          fill_run(parameter, stripe.whole + row * stripe.stride,
+                   shard.slice(stripe.local + row * stripe.count, stripe.count));
+      }
+    }
+  }
+  /// Hands the fp32 values of a shard to upload.put(), a part at a time.
+  void put(const Parameter& parameter, std::size_t index, const Slab& slab, ShardUpload<S>& upload);
+
+ private:
+  static constexpr std::int64_t kElements = std::int64_t{1}
+                                            << 22;  // of the memory for whole rows and for parts
+  static constexpr std::int64_t kShortRun = std::int64_t{1} << 16;  // elements
+
+  template <class T>
+  void fill_run(const Parameter& parameter, std::int64_t first, View<T, 1, S> values) {
+    kernels::fill_normal(kernels::FillNormal<T, S>{.y = values,
+                                                   .seed = seed_,
+                                                   .stream = RandomStream::initialisation,
+                                                   .tensor = tensor_id(parameter.name),
+                                                   .first_index = first,
+                                                   .deviation = parameter.init.deviation},
+                         queue_);
+  }
+  /// Many short runs would be as many launches: fills what lies between them too, elsewhere, and takes the
+  /// columns that this rank has.
+  template <class T>
+  void fill_rows(const Parameter& parameter, const Stripe& stripe, View<T, 1, S> shard) {
+    const std::int64_t size = sizeof(T), at_once = kElements / stripe.stride;
+    const View<T, 1, S> whole{reinterpret_cast<T*>(memory().data), {kElements}};
+    for (std::int64_t row = 0; row < stripe.rows; row += at_once) {
+      const std::int64_t rows = std::min(at_once, stripe.rows - row);
+      fill_run(parameter, stripe.whole + row * stripe.stride,
+               whole.slice(0, (rows - 1) * stripe.stride + stripe.count));
+      copy_rows({.from = reinterpret_cast<const std::byte*>(whole.data),
+                 .from_pitch = stripe.stride * size,
+                 .to = reinterpret_cast<std::byte*>(shard.data + stripe.local + row * stripe.count),
+                 .to_pitch = stripe.count * size,
+                 .width = stripe.count * size,
+                 .rows = rows},
+                queue_);
+    }
+  }
+  [[nodiscard]] View<float, 1, S> memory() {
+    if (memory_.data == nullptr) memory_ = arena_.template make<float>(kElements);
+    return memory_;
+  }
+
+  std::uint64_t seed_;
+  Queue<S> queue_;
+  Arena<S> arena_{"start values"};
+  Staging<S> staging_{"start values"};
+  View<float, 1, S> memory_;
+  View<float, 1, Space::host> values_;
+};
+
+template <Space S>
+void NormalRows<S>::put(const Parameter& parameter, std::size_t index, const Slab& slab,
+                        ShardUpload<S>& upload) {
+  if (values_.data == nullptr) values_ = staging_.template make<float>(kElements);
+  for (const Run& run : runs_of(parameter, slab)) {
+    for (const Stripe& part : parts_of({run.local, run.whole, run.count}, kElements)) {
+      fill_run(parameter, part.whole, memory().slice(0, part.count));
+      download<float, S>(memory().slice(0, part.count), values_.slice(0, part.count), queue_);
+      wait(queue_);
+      const Run there{0, part.local, part.count};
+      upload.put(index, {&there, 1}, Dtype::float32, reinterpret_cast<const std::byte*>(values_.data));
+    }
+  }
+}
+
+}  // namespace
+
+template <class T, Space S>
+WeightState<T, S> make_weight_state(const ShardLayout& layout, Truth truth, Arena<S>& weight_memory,
+                                    Arena<S>& optimizer_memory, Queue<S> queue) {
+  WeightState<T, S> state{.weights = Shards<T, S>(layout, weight_memory), .master = {}, .remainder = {}};
+  const Truth kept = std::is_same_v<T, float> ? Truth::weights : truth;
+  if (kept == Truth::master) state.master.emplace(layout, optimizer_memory);
+  if (kept == Truth::remainder) state.remainder.emplace(layout, optimizer_memory);
+  clear(state, queue);
+  return state;
+}
+
+template <class T, Space S>
+void clear(const WeightState<T, S>& state, Queue<S> queue) {
+  clear_shards(state.weights, queue);
+  if (state.master) clear_shards(*state.master, queue);
+  if (state.remainder) clear_shards(*state.remainder, queue);
+}
+
+template <class T, Space S>
+void initialise(const WeightState<T, S>& state, std::uint64_t seed, Queue<S> queue) {
+  clear(state, queue);
+  const ShardLayout& layout = state.layout();
+  NormalRows<S> normal(seed, queue);
+  ShardUpload<S> upload(state, queue);
+  for (std::size_t i = 0; i < layout.count(); ++i) {
+    const Parameter& parameter = layout.table()[i];
+    const Slab& slab = layout.row(i).slab;
+    if (parameter.init.kind == InitialValue::Kind::ones) {
+      const std::vector<float> ones(std::size_t(slab.size()), 1.0f);
+      const Run all{0, 0, slab.size()};
+      upload.put(i, {&all, 1}, Dtype::float32, reinterpret_cast<const std::byte*>(ones.data()));
+    }
+    if (parameter.init.kind != InitialValue::Kind::normal) continue;  // zeros are there already
+    if (state.remainder) {
+      normal.put(parameter, i, slab, upload);
+    } else {
+      normal.fill(parameter, slab, state.weights[i]);
+      if (state.master) normal.fill(parameter, slab, (*state.master)[i]);
+    }
+  }
+  upload.finish();
+}
+
+#define MOEBIUS_INSTANTIATE_FOR(T, S)                                                                      \
+  template WeightState<T, S> make_weight_state(const ShardLayout&, Truth, Arena<S>&, Arena<S>&, Queue<S>); \
+  template void clear(const WeightState<T, S>&, Queue<S>);                                                 \
+  template void initialise(const WeightState<T, S>&, std::uint64_t, Queue<S>);
+#define MOEBIUS_INSTANTIATE(S) MOEBIUS_INSTANTIATE_FOR(float, S) MOEBIUS_INSTANTIATE_FOR(bf16, S)
+MOEBIUS_EACH_SPACE(MOEBIUS_INSTANTIATE)
+#undef MOEBIUS_INSTANTIATE
+#undef MOEBIUS_INSTANTIATE_FOR
+
+}  // namespace moebius::models
