@@ -1,5 +1,8 @@
 #include "training/run_files.h"
 
+#include <type_traits>
+#include <vector>
+
 #include "base/stopwatch.h"
 #include "job/write.h"
 
@@ -8,6 +11,7 @@ namespace moebius::training {
 using checkpoint::Contents;
 using checkpoint::kExpAvg;
 using checkpoint::kExpAvgSq;
+using checkpoint::kMaster;
 using checkpoint::kParameters;
 using checkpoint::Reader;
 
@@ -40,14 +44,15 @@ std::optional<Contents> RunFiles<P>::peek() {
 template <Platform P>
 Place RunFiles<P>::load(ModelState<P>& state) {
   const Stopwatch watch;
+  auto& moments = state.adam.moments();
   bool has_moments = false;
   const auto loaded = find([&](const Reader& reader) {
-    state.adam.moments().clear();  // an attempt on a damaged file may have filled them
-    checkpoint::read_shards(reader, kParameters, state.weights);
+    moments.clear(state.queue);  // an attempt on a damaged file may have filled them
+    checkpoint::read_weights(reader, state.weights, state.queue);
     has_moments = reader.has_group(kExpAvg);
     if (!has_moments) return;
-    checkpoint::read_shards(reader, kExpAvg, state.adam.moments().exp_avg);
-    checkpoint::read_shards(reader, kExpAvgSq, state.adam.moments().exp_avg_sq);
+    checkpoint::read_shards(reader, kExpAvg, moments.exp_avg, state.queue);
+    checkpoint::read_shards(reader, kExpAvgSq, moments.exp_avg_sq, state.queue);
   });
   if (loaded) {
     log_.info("resuming from {}: iteration {} ({:.1f} s)", loaded->file.string(), loaded->contents.iteration,
@@ -55,10 +60,19 @@ Place RunFiles<P>::load(ModelState<P>& state) {
     if (!has_moments) log_.warning("the checkpoint holds no moments of the optimizer: they start from zero");
     return {loaded->contents.iteration, loaded->contents.samples};
   }
-  cluster_.together("load the weights", [&] { start_.load_weights(state.weights); });
+  cluster_.together("load the weights", [&] { start(state); });
   log_.info("starting from the weights of {} ({:.1f} s)",
             start_.job.model.path.empty() ? "a random start" : start_.job.model.path, watch.seconds());
   return {};
+}
+
+template <Platform P>
+void RunFiles<P>::start(ModelState<P>& state) const {
+  if (start_.read_weights) {
+    checkpoint::read_into(start_.read_weights, state.weights, state.queue);
+  } else {
+    models::initialise(state.weights, std::uint64_t(start_.job.general.seed), state.queue);
+  }
 }
 
 template <Platform P>
@@ -77,10 +91,13 @@ void RunFiles<P>::save(ModelState<P>& state, Place place) {
   const Contents saved = contents(place);
   checkpoint::WriteRequest request{
       .contents = saved, .table = state.table, .slabs = checkpoint::owned_slabs(state.layout), .groups = {}};
-  request.groups.push_back(checkpoint::group_of(kParameters, state.weights));
+  request.groups.push_back(checkpoint::group_of(kParameters, state.weights.weights, state.queue));
   if (start_.job.checkpoint.optimizer) {
-    request.groups.push_back(checkpoint::group_of(kExpAvg, state.adam.moments().exp_avg));
-    request.groups.push_back(checkpoint::group_of(kExpAvgSq, state.adam.moments().exp_avg_sq));
+    if (state.weights.truth() != models::Truth::weights)
+      request.groups.push_back(checkpoint::truth_group_of(kMaster, state.weights, state.queue));
+    const auto& moments = state.adam.moments();
+    request.groups.push_back(checkpoint::group_of(kExpAvg, moments.exp_avg, state.queue));
+    request.groups.push_back(checkpoint::group_of(kExpAvgSq, moments.exp_avg_sq, state.queue));
   }
   const auto file = folder_.save(request, start_.job.checkpoint.keep);
   log_.info("saved {} ({:.2f} s)", file.string(), watch.seconds());
@@ -88,11 +105,22 @@ void RunFiles<P>::save(ModelState<P>& state, Place place) {
 
 template <Platform P>
 std::int64_t RunFiles<P>::checkpoint_bytes(const models::ParameterTable& table) const {
-  const std::size_t groups = start_.job.checkpoint.optimizer ? 3 : 1;
-  const std::vector<std::vector<Dtype>> dtypes(groups, std::vector<Dtype>(table.size(), Dtype::float32));
+  using Storage = typename P::Storage;
+  std::vector<Dtype> groups{kDtypeOf<Storage>};
+  if (start_.job.checkpoint.optimizer) {
+    const job::Optimizer& settings = start_.job.optimizer;
+    const bool is_wide = std::is_same_v<Storage, float> || settings.moments == job::StateType::fp32;
+    groups.insert(groups.end(), 2, is_wide ? Dtype::float32 : Dtype::bfloat16);
+    if (!std::is_same_v<Storage, float> && settings.master != job::Master::none)
+      groups.push_back(Dtype::float32);
+  }
+  std::vector<std::vector<Dtype>> dtypes;
+  for (const Dtype dtype : groups) dtypes.emplace_back(table.size(), dtype);
   return checkpoint::file_bytes(contents({}), table, dtypes);
 }
 
-template class RunFiles<HostFp32>;
+#define MOEBIUS_INSTANTIATE(P) template class RunFiles<P>;
+MOEBIUS_EACH_PLATFORM(MOEBIUS_INSTANTIATE)
+#undef MOEBIUS_INSTANTIATE
 
 }  // namespace moebius::training

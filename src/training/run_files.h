@@ -34,6 +34,8 @@ class RunFiles {
  private:
   [[nodiscard]] std::optional<checkpoint::Loaded> find(const checkpoint::LoadStep& load);
   [[nodiscard]] checkpoint::Contents contents(Place place) const;
+  /// Fills the weights for a run from the beginning.
+  void start(ModelState<P>& state) const;
 
   const Start& start_;
   cluster::Cluster& cluster_;
