@@ -56,8 +56,8 @@ std::string describe(const DevicePlacement& placement) {
   const auto count = [](std::int64_t number, const char* what) {
     return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
   };
-  const std::string text = fmt::format("{} on {} ({})", count(placement.ranks, "rank"),
-                                       count(placement.gpus, "GPU"), placement.names);
+  std::string text = fmt::format("{} on {} ({})", count(placement.ranks, "rank"),
+                                 count(placement.gpus, "GPU"), placement.names);
   switch (backend_of(placement)) {
     case DeviceBackend::local: break;
     case DeviceBackend::staged: return text + ", exchange through host memory";

@@ -51,7 +51,7 @@ struct Queued {
   Axis axis = Axis::world;
 
   [[nodiscard]] std::string text() const {
-    return fmt::format("{} '{}' on axis {}", operation, name, cluster::name_of(axis));
+    return fmt::format("{} of {} on axis {}", operation, name, cluster::name_of(axis));
   }
 };
 
@@ -234,10 +234,7 @@ class NcclExchange final : public Exchange<Space::device> {
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> nccl_environment() {
-  return {
-      {"NCCL_NVLS_ENABLE", "0"},  // sums in the switch come in an order that differs from run to run
-      {"NCCL_DEBUG", "WARN"},     // it says what failed; silent otherwise
-  };
+  return {{"NCCL_NVLS_ENABLE", "0"}};  // with it the switch adds, in an order of its own
 }
 
 std::unique_ptr<Exchange<Space::device>> make_nccl_exchange(Cluster& cluster, const Mesh& mesh) {

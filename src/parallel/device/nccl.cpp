@@ -16,11 +16,11 @@ std::string nccl_error_text(ncclResult_t status, ncclComm_t communicator) {
   return last == nullptr || *last == '\0' ? text : fmt::format("{} ({})", text, last);
 }
 
-void check(ncclResult_t status, std::source_location where) {
+void check(ncclResult_t status, const char* file, int line) {
   if (status == ncclSuccess) return;
   throw ClusterError(
-      fmt::format("NCCL failed at {}:{}: {}; NCCL_DEBUG=WARN in the environment makes it say more",
-                  where.file_name(), where.line(), nccl_error_text(status, nullptr)));
+      fmt::format("NCCL failed at {}:{}: {}; NCCL_DEBUG=WARN in the environment makes it say more", file,
+                  line, nccl_error_text(status, nullptr)));
 }
 
 std::string nccl_version() {
@@ -35,14 +35,14 @@ std::string NcclCommunicator::new_id() {
   return {id.internal, sizeof(id.internal)};
 }
 
-NcclCommunicator::NcclCommunicator(const Place& place, const std::string& id) {
+NcclCommunicator::NcclCommunicator(const Place& place, const std::string& id) : name_(place.name) {
   ncclUniqueId unique{};
   std::copy_n(id.data(), std::min(id.size(), sizeof(unique.internal)), unique.internal);
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   // Calls that block cost less to make than calls that a thread of NCCL's finishes and that must be asked
   // for; what blocks for ever is the watchdog's to end.
   config.blocking = 1;
-  config.commName = place.name.c_str();
+  config.commName = name_.c_str();
   check(ncclCommInitRankConfig(&handle_, narrow<int>(place.size), unique, narrow<int>(place.rank), &config));
 }
 

@@ -2,14 +2,13 @@
 #include <nccl.h>
 
 #include <cstdint>
-#include <source_location>
 #include <string>
 
 /// NCCL's handles as objects, and its status codes as exceptions.
 namespace moebius::parallel {
 
 /// Throws ClusterError with NCCL's own texts and the caller's place unless `status` is ncclSuccess.
-void check(ncclResult_t status, std::source_location where = std::source_location::current());
+void check(ncclResult_t status, const char* file = __builtin_FILE(), int line = __builtin_LINE());
 
 /// "unhandled cuda error (the last message that NCCL has logged)".
 [[nodiscard]] std::string nccl_error_text(ncclResult_t status, ncclComm_t communicator);
@@ -22,7 +21,7 @@ class NcclCommunicator {
  public:
   struct Place {
     std::int64_t size, rank;
-    std::string name;  // in NCCL's own log
+    std::string name;  // in NCCL's log
   };
 
   /// What the first rank tells the others.
@@ -40,6 +39,7 @@ class NcclCommunicator {
   void abort();
 
  private:
+  std::string name_;  // NCCL may keep a pointer to it
   ncclComm_t handle_ = nullptr;
 };
 
