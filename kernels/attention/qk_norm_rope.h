@@ -34,9 +34,9 @@ struct QkNormRopeBackward {
   View<const float, 2, S> cosine, sine;
   View<const std::int32_t, 1, S> positions;
   View<const float, 2, S> inv_rms;
-  Matrix<T, S> dx;                     // [tokens, (heads + kv_heads) * head_dim]; overwritten; may be dy
-  View<G, 1, S> q_dgain, k_dgain;      // [head_dim]; empty: not wanted
-  Into into = Into::add;               // q_dgain, k_dgain
+  Matrix<T, S> dx;                 // [tokens, (heads + kv_heads) * head_dim]; overwritten; may be dy
+  View<G, 1, S> q_dgain, k_dgain;  // [head_dim]; empty: not wanted
+  Into into = Into::add;           // q_dgain, k_dgain
   std::int64_t heads = 0, kv_heads = 0;
 };
 

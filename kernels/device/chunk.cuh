@@ -100,6 +100,27 @@ __device__ __forceinline__ Chunk<T, Width> rounded(const float (&value)[Width]) 
   }
 }
 
+/// a * b, number by number, rounded. (Products of bf16 are exact in fp32: one rounding either way.)
+template <class T, int Width>
+__device__ __forceinline__ Chunk<T, Width> product(const Chunk<T, Width>& a, const Chunk<T, Width>& b) {
+  if constexpr (sizeof(T) == 2 && Width > 1) {
+    using Words = typename Chunk<T, Width>::Words;
+    Words left = std::bit_cast<Words>(a.word), right = std::bit_cast<Words>(b.word);
+#pragma unroll
+    for (int i = 0; i < Width / 2; ++i) {
+      const __nv_bfloat162 two = __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&left.at[i]),
+                                         *reinterpret_cast<const __nv_bfloat162*>(&right.at[i]));
+      left.at[i] = *reinterpret_cast<const std::uint32_t*>(&two);
+    }
+    return {std::bit_cast<typename Chunk<T, Width>::Word>(left)};
+  } else {
+    float each[Width];
+#pragma unroll
+    for (int i = 0; i < Width; ++i) each[i] = to_float(a[i]) * to_float(b[i]);
+    return rounded<T>(each);
+  }
+}
+
 /// What lane `source` of each group of Lanes lanes holds; all lanes of the warp take part.
 template <int Lanes, class T, int Width>
 __device__ __forceinline__ Chunk<T, Width> shuffled(const Chunk<T, Width>& chunk, int source) {

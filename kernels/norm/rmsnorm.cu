@@ -122,10 +122,7 @@ __global__ void __launch_bounds__(Threads) forward_kernel(const Op op, const flo
     float y[kWidth];
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) y[i] = to_float(x[r][i]) * inv_rms;
-    const auto normalised = rounded<T>(y);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) y[i] = to_float(normalised[i]) * to_float(gain[i]);
-    store_chunk<kWidth>(op.y.data + place(r), rounded<T>(y));
+    store_chunk<kWidth>(op.y.data + place(r), product(rounded<T>(y), gain));
   }
 }
 
