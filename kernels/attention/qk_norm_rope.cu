@@ -59,12 +59,11 @@ struct Turn {
     if (!turns) return;
     const int column = (is_low ? lane : lane - half_lanes) * kWidth;
     const std::int64_t at = std::int64_t{op.positions(token)} * half + column;
+    load_floats(op.cosine.data + at, cosine);
+    load_floats(op.sine.data + at, sine);
+    if (!is_low) sign = -sign;
 #pragma unroll
-    for (int i = 0; i < kWidth; i += 4) {
-      const auto c = load_chunk<4>(op.cosine.data + at + i), s = load_chunk<4>(op.sine.data + at + i);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) cosine[i + j] = c[j], sine[i + j] = is_low ? sign * s[j] : -sign * s[j];
-    }
+    for (int i = 0; i < kWidth; ++i) sine[i] *= sign;
   }
 
   __device__ __forceinline__ Chunk<T, kWidth> operator()(const Chunk<T, kWidth>& own) const {
@@ -91,7 +90,7 @@ __global__ void __launch_bounds__(kThreads)
   const bool norms = op.q_gain.data != nullptr;
   const int heads = has_token ? part.end - part.first : 0;
   const T* const x = op.x.row(t) + part.first * kHeadDim + column;
-  T* const y = op.y.row(t) + part.first * kHeadDim + column;
+  T* const y = head_of(op.q, op.k, t, part.first, kHeadDim) + column;
   float* const inv_rms = norms ? &op.inv_rms(t, part.first) : nullptr;
 
   // Load
@@ -163,19 +162,19 @@ __global__ void __launch_bounds__(kThreads, kResidentBlocks)
   if (norms) gain = load_chunk<kWidth>((part.is_query ? op.q_gain : op.k_gain).data + column);
   float dgain[kWidth] = {};
 
-  for (std::int64_t begin = 0; begin < op.dy.rows;
-       begin += streams) {  // all lanes of a warp, for the shuffles
-    const bool has_token = has_stream && begin + group / count < op.dy.rows;
+  // As often for every lane of a warp: they exchange numbers.
+  for (std::int64_t begin = 0; begin < op.dx.rows; begin += streams) {
+    const bool has_token = has_stream && begin + group / count < op.dx.rows;
     const std::int64_t t = has_token ? begin + group / count : 0;
     const int heads = has_token ? part.end - part.first : 0;
     const std::int64_t at = part.first * kHeadDim + column;
-    const T* const dy_at = op.dy.row(t) + at;
+    const T* const dy_at = head_of(op.dq, op.dk, t, part.first, kHeadDim) + column;
     const T* const x_at = op.x.row(t) + at;
     T* const dx_at = op.dx.row(t) + at;
     const float* const inv_rms_at = op.inv_rms.data + t * op.inv_rms.shape[1] + part.first;
 
     // Load
-    Chunk<T, kWidth> dy[kHeads], x[kHeads];
+    Chunk<T, kWidth> dy[kHeads] = {}, x[kHeads] = {};  // zeros add nothing to dgain
     float inv_rms[kHeads] = {};
 #pragma unroll
     for (int u = 0; u < kHeads; ++u) {
@@ -246,7 +245,7 @@ __global__ void __launch_bounds__(kThreads)
   if (item >= op.x.rows * (op.heads + op.kv_heads)) return;
   const Place<decltype(op)> at(op, op.x.columns, item);
   const T* const x = op.x.row(at.t) + at.h * at.head_dim;
-  T* const y = op.y.row(at.t) + at.h * at.head_dim;
+  T* const y = head_of(op.q, op.k, at.t, at.h, at.head_dim);
   const T* const gain = (at.h < op.heads ? op.q_gain : op.k_gain).data;
   float square = 0, inv_rms = 1;
   if (gain != nullptr) {
@@ -272,10 +271,10 @@ __global__ void __launch_bounds__(kThreads)
     wide_backward_kernel(const QkNormRopeBackward<T, Space::device> op, float* const partials) {
   const std::int64_t warp = std::int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
   const std::int64_t warps = std::int64_t{gridDim.x} * (kThreads / 32);
-  for (std::int64_t item = warp; item < op.dy.rows * (op.heads + op.kv_heads); item += warps) {
-    const Place<decltype(op)> at(op, op.dy.columns, item);
+  for (std::int64_t item = warp; item < op.dx.rows * (op.heads + op.kv_heads); item += warps) {
+    const Place<decltype(op)> at(op, op.dx.columns, item);
     const std::int64_t head = at.h * at.head_dim;
-    const T* const dy = op.dy.row(at.t) + head;
+    const T* const dy = head_of(op.dq, op.dk, at.t, at.h, at.head_dim);
     T* const dx = op.dx.row(at.t) + head;
     const bool is_query = at.h < op.heads;
     const T* const gain = (is_query ? op.q_gain : op.k_gain).data;
@@ -310,7 +309,7 @@ __global__ void __launch_bounds__(kThreads)
     };
     each_pair(at.head_dim, at.half, [&](std::int64_t i, std::int64_t j) {
       const float of_low = i == j ? to_float(dy[i]) : low(i, j), of_high = i == j ? 0 : high(i, j);
-      give(i, of_low);  // after both are read: dx may be dy
+      give(i, of_low);  // after both are read: dq and dk may be its columns
       if (i != j) give(j, of_high);
     });
   }
@@ -366,7 +365,7 @@ void qk_norm_rope_forward(const QkNormRopeForward<T, Space::device>& op, Queue<S
   const std::int64_t all_heads = op.heads + op.kv_heads;
   if (op.x.rows == 0 || op.x.columns == 0) return;
   const Parts parts{int(op.heads), int(op.kv_heads)};
-  const bool packed = has_packs(op.x, op.y) && tables_have_packs<T>(op);
+  const bool packed = has_packs(op.x, op.q) && has_packs(op.x, op.k) && tables_have_packs<T>(op);
   const bool done = packed && with_lanes<T>(op.x.columns / all_heads, [&](auto lanes) {
                       constexpr int kLanes = decltype(lanes)::value;
                       const std::int64_t blocks = divide_up(op.x.rows * parts.count(), kThreads / kLanes);
@@ -382,8 +381,9 @@ void qk_norm_rope_forward(const QkNormRopeForward<T, Space::device>& op, Queue<S
 template <class T, class G>
 void qk_norm_rope_backward(const QkNormRopeBackward<T, Space::device, G>& op, Queue<Space::device> queue) {
   expect_shapes(op);
-  const std::int64_t all_heads = op.heads + op.kv_heads, tokens = op.dy.columns == 0 ? 0 : op.dy.rows;
-  const QkNormRopeBackward<T, Space::device> heads{.dy = op.dy,
+  const std::int64_t all_heads = op.heads + op.kv_heads, tokens = op.dx.columns == 0 ? 0 : op.dx.rows;
+  const QkNormRopeBackward<T, Space::device> heads{.dq = op.dq,
+                                                   .dk = op.dk,
                                                    .x = op.x,
                                                    .q_gain = op.q_gain,
                                                    .k_gain = op.k_gain,
@@ -399,9 +399,10 @@ void qk_norm_rope_backward(const QkNormRopeBackward<T, Space::device, G>& op, Qu
   const Parts parts{int(op.heads), int(op.kv_heads)};
   const std::int64_t room = std::int64_t{queue.device->multiprocessors()} * kResidentBlocks;
   const bool x_has_packs = op.q_gain.empty() || has_packs(op.x, op.dx);
-  const bool packed = all_heads > 0 && x_has_packs && has_packs(op.dy, op.dx) && tables_have_packs<T>(op);
+  const bool packed = all_heads > 0 && x_has_packs && has_packs(op.dq, op.dx) && has_packs(op.dk, op.dx) &&
+                      tables_have_packs<T>(op);
   const bool done =
-      packed && with_lanes<T>(op.dy.columns / all_heads, [&](auto lanes) {
+      packed && with_lanes<T>(op.dx.columns / all_heads, [&](auto lanes) {
         constexpr int kLanes = decltype(lanes)::value, kGroups = kThreads / kLanes;
         const std::int64_t most =
             std::max(room, divide_up(parts.count(), kGroups));  // every part needs a group

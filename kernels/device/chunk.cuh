@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <bit>
 
 #include "kernels/device/lanes.cuh"
@@ -97,6 +98,29 @@ __device__ __forceinline__ Chunk<T, Width> rounded(const float (&value)[Width]) 
 #pragma unroll
     for (int i = 0; i < Width; ++i) each[i] = from_float<T>(value[i]);
     return Chunk<T, Width>::of(each);
+  }
+}
+
+/// Width numbers as floats, 16 bytes at a time where they are more.
+template <int Width, class T>
+__device__ __forceinline__ void load_floats(const T* from, float (&value)[Width]) {
+  constexpr int kEach = std::min(Width, kPack<T>);
+#pragma unroll
+  for (int begin = 0; begin < Width; begin += kEach) {
+    const auto chunk = load_chunk<kEach>(from + begin);
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) value[begin + i] = to_float(chunk[i]);
+  }
+}
+template <int Width, class T>
+__device__ __forceinline__ void store_floats(T* to, const float (&value)[Width]) {
+  constexpr int kEach = std::min(Width, kPack<T>);
+#pragma unroll
+  for (int begin = 0; begin < Width; begin += kEach) {
+    float part[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) part[i] = value[begin + i];
+    store_chunk<kEach>(to + begin, rounded<T>(part));
   }
 }
 

@@ -6,8 +6,8 @@
 
 /// Rows of the embedding table by token id:  y[t] = table[ids[t] - vocab_begin]. A rank may hold only the
 /// rows vocab_begin .. vocab_begin + local_vocab - 1; ids of other ranks (and negative ones) give zeros, so
-/// that the sum over ranks is the embedding. The adjoint adds dy[t] to the row it came from. G is the type that
-/// gradients of weights are kept in.
+/// that the sum over ranks is the embedding. The adjoint adds dy[t] to the row it came from. G is the type
+/// that gradients of weights are kept in.
 namespace moebius::kernels {
 
 template <class T, Space S>
@@ -23,8 +23,8 @@ struct EmbeddingBackward {
   View<const T, 2, S> dy;              // [tokens, hidden]
   View<const std::int32_t, 1, S> ids;  // [tokens]
   std::int64_t vocab_begin = 0;
-  View<G, 2, S> dtable;    // [local_vocab, hidden]; rows are summed in fp32, in token order
-  Into into = Into::add;   // dtable; overwrite: rows of no token become zeros
+  View<G, 2, S> dtable;   // [local_vocab, hidden]; rows are summed in fp32, in token order
+  Into into = Into::add;  // dtable; overwrite: rows of no token become zeros
 };
 
 template <class T>

@@ -206,12 +206,7 @@ __global__ void __launch_bounds__(Threads, resident_blocks(Threads))
       store_chunk<kWidth>(op.dx.data + place(r), rounded<T>(dx));
     }
   }
-  if (partials == nullptr || !has_columns) return;
-#pragma unroll
-  for (int i = 0; i < kWidth; i += 4) {
-    store_chunk<4>((partials + blockIdx.x * hidden) + c + i,
-                   rounded<float>({dgain[i], dgain[i + 1], dgain[i + 2], dgain[i + 3]}));
-  }
+  if (partials != nullptr && has_columns) store_floats(partials + blockIdx.x * hidden + c, dgain);
 }
 
 /// A thread has the same columns of every row, and adds to its own places of partials, which are zeros at
@@ -229,7 +224,7 @@ __global__ void __launch_bounds__(kWideThreads)
     for (std::int64_t c = threadIdx.x; c < hidden; c += kWideThreads) {
       const float product = to_float(op.dy(t, c)) * to_float(op.x(t, c));
       projection[0] = fmaf(product, to_float(op.gain(c)), projection[0]);
-      if (partials != nullptr) (partials + blockIdx.x * hidden)[c] += product * inv_rms;
+      if (partials != nullptr) partials[blockIdx.x * hidden + c] += product * inv_rms;
     }
     block_sums<kWideThreads>(projection, turn);
     const float shrink = projection[0] * share * inv_rms * inv_rms;
