@@ -116,7 +116,7 @@ TEST_CASE("router on the device agrees with the host twin", "[kernels][router][g
   Device gpu(0);
   const Sizes all[] = {{1, 1, 1, 1},      {1, 8, 2, 1},       {33, 128, 8, 30},   {300, 128, 8, 300},
                        {65, 60, 4, 65},   {40, 100, 6, 0},    {1100, 7, 7, 1090}, {35, 256, 8, 35},
-                       {50, 512, 10, 49}, {20, 1000, 32, 20}, {9, 1024, 1, 9}};
+                       {50, 512, 10, 49}, {20, 1000, 32, 20}, {9, 1024, 2, 9}};
   for (const Sizes sizes : all) {
     for (const WeightSum weight_sum : {WeightSum::as_is, WeightSum::sum_to_one}) {
       check_case(gpu, sizes, {.weight_sum = weight_sum});
