@@ -62,6 +62,21 @@ TEST_CASE("embedding backward is the adjoint and accumulates", "[kernels][embedd
   });
 }
 
+TEST_CASE("embedding backward overwrites: rows of no token become zeros", "[kernels][embedding]") {
+  Case host;
+  EmbeddingBackward<float, Space::host> op{
+      .dy = host.dy.view(), .ids = host.ids.view(), .vocab_begin = 0, .dtable = host.dtable.view()};
+  embedding_backward(op);
+  const auto sums = host.dtable.values();
+  test::fill(host.dtable, 3.0f);
+  op.into = Into::overwrite;
+  embedding_backward(op);
+  CHECK(host.dtable.values() == sums);
+  test::fill(host.ids, std::int32_t(-1));
+  embedding_backward(op);
+  for (std::int64_t i = 0; i < host.dtable.count(); ++i) REQUIRE(host.dtable[i] == 0);
+}
+
 TEST_CASE("embedding names the tensor whose shape is wrong", "[kernels][embedding]") {
   Case host;
   CHECK_THROWS_WITH(embedding_forward<float>({.table = host.table.view(),

@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::int64_t kHeads = 2, kKvHeads = 1, kHeadDim = 8;
 
-/// 3 heads in all, 8 wide, of which `rotary_dim` turn, in a buffer that also holds a v.
+/// 3 heads in all, 8 wide, of which `rotary_dim` turn, in a buffer that also holds a v. y and dy hold q, then
+/// k.
 struct Case {
   std::int64_t tokens;
   Tensor<float, 2> x, y, dy, dx, cosine, sine, inv_rms;
@@ -43,12 +44,20 @@ struct Case {
     fill_rope_table(
         {.inverse_frequencies = frequencies, .factor = 1, .cosine = cosine.view(), .sine = sine.view()});
   }
-  static Matrix<float, Space::host> qk(const Tensor<float, 2>& packed) {
-    return Matrix<float, Space::host>(packed.view()).column_block(0, 3 * kHeadDim);
+  using Columns = Matrix<float, Space::host>;
+  static Columns qk(const Tensor<float, 2>& packed) {
+    return Columns(packed.view()).column_block(0, 3 * kHeadDim);
+  }
+  static Columns q(const Tensor<float, 2>& packed) {
+    return Columns(packed.view()).column_block(0, kHeads * kHeadDim);
+  }
+  static Columns k(const Tensor<float, 2>& packed) {
+    return Columns(packed.view()).column_block(kHeads * kHeadDim, kKvHeads * kHeadDim);
   }
   QkNormRopeForward<float, Space::host> forward() {
     return {.x = qk(x),
-            .y = qk(y),
+            .q = qk(y).column_block(0, kHeads * kHeadDim),
+            .k = qk(y).column_block(kHeads * kHeadDim, kKvHeads * kHeadDim),
             .q_gain = q_gain.view(),
             .k_gain = k_gain.view(),
             .cosine = cosine.view(),
@@ -60,7 +69,9 @@ struct Case {
             .epsilon = 1e-6f};
   }
   QkNormRopeBackward<float, Space::host> backward() {
-    return {.dy = dy.view(),
+    const Matrix<float, Space::host> all(dy.view());
+    return {.dq = all.column_block(0, kHeads * kHeadDim),
+            .dk = all.column_block(kHeads * kHeadDim, kKvHeads * kHeadDim),
             .x = qk(x),
             .q_gain = q_gain.view(),
             .k_gain = k_gain.view(),
@@ -78,7 +89,7 @@ struct Case {
     qk_norm_rope_forward(op);
     double sum = 0;
     for (std::int64_t t = 0; t < tokens; ++t) {
-      for (std::int64_t c = 0; c < 3 * kHeadDim; ++c) sum += double(op.y(t, c)) * double(dy.view()(t, c));
+      for (std::int64_t c = 0; c < 3 * kHeadDim; ++c) sum += double(y.view()(t, c)) * double(dy.view()(t, c));
     }
     return sum;
   }
@@ -133,7 +144,7 @@ TEST_CASE("qk_norm_rope does not touch v and works in place without norm", "[ker
   op.q_gain = op.k_gain = {};
   op.inv_rms = {};
   qk_norm_rope_forward(op);
-  op.y = host.qk(host.x);
+  op.q = host.q(host.x), op.k = host.k(host.x);
   qk_norm_rope_forward(op);
   for (std::int64_t t = 0; t < 5; ++t) {
     for (std::int64_t c = 0; c < 4 * kHeadDim; ++c) {
@@ -178,6 +189,19 @@ TEST_CASE("qk_norm_rope backward without norm is the adjoint, in place, without 
   CHECK(sum == Approx(expected).epsilon(1e-5));
 }
 
+TEST_CASE("qk_norm_rope overwrites the dgains when it is to", "[kernels][rope]") {
+  Case host(70);
+  qk_norm_rope_forward(host.forward());
+  qk_norm_rope_backward(host.backward());  // onto zeros
+  const auto q_dgain = host.q_dgain.values(), k_dgain = host.k_dgain.values();
+  test::fill(host.q_dgain, 5.0f), test::fill(host.k_dgain, 5.0f);
+  auto op = host.backward();
+  op.into = Into::overwrite;
+  qk_norm_rope_backward(op);
+  CHECK(host.q_dgain.values() == q_dgain);
+  CHECK(host.k_dgain.values() == k_dgain);
+}
+
 TEST_CASE("qk_norm_rope does not depend on the number of threads", "[kernels][rope]") {
   Case host(300);
   qk_norm_rope_forward(host.forward());
@@ -199,4 +223,7 @@ TEST_CASE("qk_norm_rope names what does not fit", "[kernels][rope]") {
   op = host.forward();
   op.heads = 4;
   CHECK_THROWS_WITH(qk_norm_rope_forward(op), "qk_norm_rope: 24 columns for 5 heads, rotary_dim 8");
+  op = host.forward();
+  op.k = host.q(host.y);
+  CHECK_THROWS_WITH(qk_norm_rope_forward(op), "qk_norm_rope.k: expected [5, 8], got [5, 16]");
 }

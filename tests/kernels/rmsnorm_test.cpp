@@ -75,6 +75,18 @@ TEST_CASE("rmsnorm accumulates dgain and adds what reaches x elsewhere", "[kerne
   for (std::size_t c = 0; c < dgain.size(); ++c) CHECK(host.dgain[std::int64_t(c)] == Approx(2 * dgain[c]));
 }
 
+TEST_CASE("rmsnorm overwrites dgain when it is to", "[kernels][rmsnorm]") {
+  Case host(70, 8);
+  host.loss();
+  rmsnorm_backward(host.backward());  // onto zeros
+  const auto dgain = host.dgain.values();
+  test::fill(host.dgain, 5.0f);
+  auto op = host.backward();
+  op.into = Into::overwrite;
+  rmsnorm_backward(op);
+  CHECK(host.dgain.values() == dgain);
+}
+
 TEST_CASE("rmsnorm without dgain gives the same dx", "[kernels][rmsnorm]") {
   Case host(5, 8);
   host.loss();
