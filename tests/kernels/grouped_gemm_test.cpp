@@ -1,5 +1,7 @@
 #include "kernels/moe/grouped_gemm.h"
 
+#include <limits>
+
 #include "kernels/dense/gemm.h"
 #include "tests/kernels/checks.h"
 
@@ -59,6 +61,18 @@ TEST_CASE("grouped_gemm is one gemm a group", "[kernels][grouped_gemm]") {
   CHECK(host.y.values() == y.values());  // bit for bit: the same chains of multiply-adds
   CHECK(host.dx.values() == dx.values());
   CHECK(host.dw.values() == dw.values());
+}
+
+TEST_CASE("grouped_gemm_weight_gradient overwrites on demand: empty groups with zeros",
+          "[kernels][grouped_gemm]") {
+  Case host, cleared;
+  test::fill(host.dw, std::numeric_limits<float>::quiet_NaN());
+  test::fill(cleared.dw, 0.0f);
+  auto op = host.weight_gradient();
+  op.into = Into::overwrite;
+  grouped_gemm_weight_gradient(op);
+  grouped_gemm_weight_gradient(cleared.weight_gradient());
+  CHECK(host.dw.values() == cleared.dw.values());
 }
 
 TEST_CASE("grouped_gemm gradients are adjoint to forward", "[kernels][grouped_gemm]") {
