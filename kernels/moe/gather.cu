@@ -54,6 +54,33 @@ __global__ void __launch_bounds__(kThreads, 4)
   }
 }
 
+/// Copies, one row to several.
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads) spread_kernel(SpreadRows<T, Space::device> op, RowLayout layout) {
+  constexpr int kBatch = 8;  // rows in flight
+  const std::int64_t t = layout.row();
+  if (t >= layout.rows) return;
+  const std::int64_t width = op.x.shape[1];
+  const int choices = int(op.index.shape[1]), lanes = layout.lanes();
+  const std::int32_t* index = op.index.data + t * choices;
+  for (std::int64_t word = layout.lane(); word < layout.words; word += lanes) {
+    const Raw<T, N> raw = load_raw<N>(op.x.data + t * width + word * N);
+    for (int begin = 0; begin < choices; begin += kBatch) {
+      std::int64_t rows[kBatch];
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) rows[b] = begin + b < choices ? index[begin + b] : -1;
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) {
+        if (rows[b] >= 0) stream_raw(op.y.data + rows[b] * width + word * N, raw);
+      }
+    }
+  }
+  if (op.weights.empty()) return;
+  for (int c = layout.lane(); c < choices; c += lanes) {
+    if (index[c] >= 0) op.row_weight(index[c]) = op.weights(t, c);
+  }
+}
+
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads, 4) sum_kernel(GatherSum<T, Space::device> op, RowLayout layout) {
   constexpr int kBatch = 8;  // rows in flight
@@ -89,6 +116,12 @@ void launch_rows(const GatherRows<T, Space::device>& op, Queue<Space::device> qu
 }
 
 template <int N, class T>
+void launch_spread(const SpreadRows<T, Space::device>& op, Queue<Space::device> queue) {
+  const RowLayout layout(op.x.shape[0], op.x.shape[1] / N, kThreads);
+  spread_kernel<T, N><<<layout.blocks(), kThreads, 0, queue.stream>>>(op, layout);
+}
+
+template <int N, class T>
 void launch_sum(const GatherSum<T, Space::device>& op, Queue<Space::device> queue) {
   const RowLayout layout(op.y.shape[0], op.y.shape[1] / N, kThreads);
   sum_kernel<T, N><<<layout.blocks(), kThreads, 0, queue.stream>>>(op, layout);
@@ -109,6 +142,18 @@ void gather_rows(const GatherRows<T, Space::device>& op, Queue<Space::device> qu
 }
 
 template <class T>
+void spread_rows(const SpreadRows<T, Space::device>& op, Queue<Space::device> queue) {
+  expect_shapes(op);
+  if (op.x.empty()) return;
+  if (is_packable<T>(op.x.shape[1], op.x.data, op.y.data)) {
+    launch_spread<kPack<T>>(op, queue);
+  } else {
+    launch_spread<1>(op, queue);
+  }
+  check(cudaGetLastError());
+}
+
+template <class T>
 void gather_sum(const GatherSum<T, Space::device>& op, Queue<Space::device> queue) {
   expect_shapes(op);
   if (op.y.empty()) return;
@@ -123,6 +168,8 @@ void gather_sum(const GatherSum<T, Space::device>& op, Queue<Space::device> queu
 template void gather_rows(const GatherRows<float, Space::device>&, Queue<Space::device>);
 template void gather_rows(const GatherRows<bf16, Space::device>&, Queue<Space::device>);
 template void gather_rows(const GatherRows<std::int32_t, Space::device>&, Queue<Space::device>);
+template void spread_rows(const SpreadRows<float, Space::device>&, Queue<Space::device>);
+template void spread_rows(const SpreadRows<bf16, Space::device>&, Queue<Space::device>);
 template void gather_sum(const GatherSum<float, Space::device>&, Queue<Space::device>);
 template void gather_sum(const GatherSum<bf16, Space::device>&, Queue<Space::device>);
 

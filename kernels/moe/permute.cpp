@@ -87,6 +87,22 @@ void gather_rows(const GatherRows<T, Space::host>& op, Queue<Space::host>) {
 }
 
 template <class T>
+void spread_rows(const SpreadRows<T, Space::host>& op, Queue<Space::host>) {
+  expect_shapes(op);
+  expect_indices("spread_rows.index", op.index, op.y.shape[0]);
+  const std::int64_t tokens = op.x.shape[0], width = op.x.shape[1];
+#pragma omp parallel for schedule(static) if (tokens * width > 16384)
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    for (std::int64_t c = 0; c < op.index.shape[1]; ++c) {
+      const std::int64_t row = op.index(t, c);
+      if (row < 0) continue;
+      std::copy_n(op.x.data + t * width, width, op.y.data + row * width);
+      if (!op.weights.empty()) op.row_weight(row) = op.weights(t, c);
+    }
+  }
+}
+
+template <class T>
 void gather_sum(const GatherSum<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   expect_indices("gather_sum.index", op.index, op.x.shape[0]);
@@ -111,6 +127,7 @@ void gather_sum(const GatherSum<T, Space::host>& op, Queue<Space::host>) {
 
 template void gather_rows(const GatherRows<float, Space::host>&, Queue<Space::host>);
 template void gather_rows(const GatherRows<std::int32_t, Space::host>&, Queue<Space::host>);
+template void spread_rows(const SpreadRows<float, Space::host>&, Queue<Space::host>);
 template void gather_sum(const GatherSum<float, Space::host>&, Queue<Space::host>);
 
 }  // namespace moebius::kernels

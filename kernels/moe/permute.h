@@ -6,14 +6,16 @@
 /// Rows in the order of tokens, rows in the order of experts, and the ways between.
 ///
 /// permute_plan sorts the assignments (token, choice) by expert, within an expert by token, within a token by
-/// choice; on a device there are at most 1024 experts. Everything else is one of two operations, which are
-/// each other's adjoint:
+/// choice; on a device there are at most 1024 experts. Everything else is one of three operations:
 ///
 ///   gather_rows  y[r] = x[index[r]]                     tokens -> expert order with plan.sources
+///   spread_rows  y[index[t,c]] = x[t]                   the same with plan.positions
 ///   gather_sum   y[t] = sum_c x[index[t,c]], c rising   expert order -> tokens with plan.positions
 ///
-/// An index of -1 gives a row of zeros and adds nothing. One column wide they also carry routing weights:
-/// gather_rows with plan.assignments from [tokens * top_k, 1] to expert order, with positions.flat() back.
+/// The last is the others' adjoint. spread_rows reads a row of x once, where gather_rows reads it top_k times
+/// (from memory: a token's experts are far apart). An index of -1 gives a row of zeros, goes nowhere, adds
+/// nothing. One column wide they also carry routing weights: gather_rows with plan.assignments from
+/// [tokens * top_k, 1] to expert order, with positions.flat() back.
 namespace moebius::kernels {
 
 template <Space S>
@@ -43,6 +45,16 @@ struct GatherRows {
   View<T, 2, S> y;                       // [rows, width]
 };
 
+/// Rows of y that no index names are left as they are; none may be named twice.
+template <class T, Space S>
+struct SpreadRows {
+  View<const T, 2, S> x;                 // [tokens, width]
+  View<const std::int32_t, 2, S> index;  // [tokens, choices]; rows of y, or -1
+  View<T, 2, S> y;                       // [any, width]
+  View<const float, 2, S> weights;       // [tokens, choices], or empty
+  View<float, 1, S> row_weight;          // [rows of y]; row_weight[index[t,c]] = weights[t,c]; empty without
+};
+
 template <class T, Space S>
 struct GatherSum {
   View<const T, 2, S> x;                 // [any, width]
@@ -58,6 +70,10 @@ template <class T>
 void gather_rows(const GatherRows<T, Space::host>&, Queue<Space::host> = {});
 template <class T>
 void gather_rows(const GatherRows<T, Space::device>&, Queue<Space::device>);
+template <class T>
+void spread_rows(const SpreadRows<T, Space::host>&, Queue<Space::host> = {});
+template <class T>
+void spread_rows(const SpreadRows<T, Space::device>&, Queue<Space::device>);
 template <class T>
 void gather_sum(const GatherSum<T, Space::host>&, Queue<Space::host> = {});
 template <class T>
@@ -79,6 +95,14 @@ void expect_shapes(const RegroupPlan<S>& op) {
 template <class T, Space S>
 void expect_shapes(const GatherRows<T, S>& op) {
   expect_shape("gather_rows.y", op.y, {op.index.shape[0], op.x.shape[1]});
+}
+
+template <class T, Space S>
+void expect_shapes(const SpreadRows<T, S>& op) {
+  expect_shape("spread_rows.x", op.x, {op.index.shape[0], op.y.shape[1]});
+  if (op.weights.empty()) return;
+  expect_shape("spread_rows.weights", op.weights, op.index.shape);
+  expect_shape("spread_rows.row_weight", op.row_weight, {op.y.shape[0]});
 }
 
 template <class T, Space S>

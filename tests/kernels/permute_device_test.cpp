@@ -145,6 +145,41 @@ void check_gathers(Device& gpu, std::int64_t width, std::int64_t choices, std::i
   CHECK(values_of<float>(device_sums) == sums.values());
 }
 
+/// x to random rows of y, of which some get nothing and stay as they are.
+template <class T>
+void check_spread(Device& gpu, std::int64_t width, std::int64_t choices, std::int64_t skipped) {
+  CAPTURE(sizeof(T), width, choices, skipped);
+  constexpr std::int64_t kTokens = 21;
+  const std::int64_t rows = kTokens * choices + 5;
+  const Source<T> source(kTokens, width, skipped);
+  const Tensor<std::int32_t, 2> index({kTokens, choices});
+  for (std::int64_t i = 0; i < index.count(); ++i) index[i] = i % 6 == 4 ? -1 : std::int32_t(rows - 1 - i);
+  const Tensor<float, 2> y({rows, width}), weights({kTokens, choices});
+  const Tensor<float, 1> row_weight({rows});
+  const test::DeviceTensor<std::int32_t, 2> device_index({kTokens, choices});
+  const test::DeviceTensor<T, 2> device_y({rows, width});
+  const test::DeviceTensor<float, 2> device_weights({kTokens, choices});
+  const test::DeviceTensor<float, 1> device_row_weight({rows});
+  fill_normal(weights, 8);
+  test::fill(y, 2.0f), test::fill(row_weight, 3.0f);
+  put(index, device_index), put(weights, device_weights), put(y, device_y);
+  put(row_weight, device_row_weight);
+  check(cudaDeviceSynchronize());
+  SpreadRows<T, Space::device> op{
+      .x = source.view, .index = device_index.view(), .y = device_y.view(), .weights = {}, .row_weight = {}};
+  spread_rows(op, gpu.queue());
+  CHECK(values_of<float>(device_row_weight) == row_weight.values());
+  op.weights = device_weights.view(), op.row_weight = device_row_weight.view();
+  spread_rows(op, gpu.queue());
+  spread_rows<float>({.x = source.host.view(),
+                      .index = index.view(),
+                      .y = y.view(),
+                      .weights = weights.view(),
+                      .row_weight = row_weight.view()});
+  CHECK(values_of<float>(device_y) == y.values());
+  CHECK(values_of<float>(device_row_weight) == row_weight.values());
+}
+
 }  // namespace
 
 TEST_CASE("permute_plan on the device is that of the host", "[kernels][permute][gpu]") {
@@ -179,6 +214,15 @@ TEST_CASE("gathers on the device are those of the host", "[kernels][permute][gpu
     check_gathers<bf16>(gpu, width, 8, 0);
     check_gathers<bf16>(gpu, width, 11, 1);
     check_gathers<float>(gpu, width, 1, 2);
+  }
+}
+
+TEST_CASE("spread_rows on the device is that of the host", "[kernels][permute][gpu]") {
+  Device gpu(0);
+  for (const std::int64_t width : {1, 3, 8, 50, 768, 2048, 2056}) {
+    check_spread<float>(gpu, width, 3, 0);
+    check_spread<bf16>(gpu, width, 8, 0);
+    check_spread<bf16>(gpu, width, 1, 1);
   }
 }
 

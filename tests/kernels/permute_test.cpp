@@ -73,6 +73,28 @@ TEST_CASE("gather_rows and gather_sum are adjoint and carry rows and weights", "
   CHECK(back[190 * kTopK] == 0);
 }
 
+TEST_CASE("spread_rows is gather_rows from the other side", "[kernels][permute]") {
+  Plan plan(kTokens, kTopK, kExperts);
+  for (std::int64_t i = 0; i < kRows; ++i) plan.ids[i] = i / kTopK >= 190 ? -1 : std::int32_t(i % kExperts);
+  permute_plan(plan.op());
+  const std::int64_t rows = plan.starts[kExperts];
+  Tensor<float, 2> x({kTokens, kWidth}), weights({kTokens, kTopK});
+  Tensor<float, 2> gathered({rows, kWidth}), spread({rows, kWidth}), gathered_weight({rows, 1});
+  Tensor<float, 1> row_weight({rows});
+  fill_normal(x, 1), fill_normal(weights, 2);
+  gather_rows<float>({.x = x.view(), .index = plan.sources.view().slice(0, rows), .y = gathered.view()});
+  gather_rows<float>({.x = {weights.data(), {kRows, 1}},
+                      .index = plan.assignments.view().slice(0, rows),
+                      .y = gathered_weight.view()});
+  spread_rows<float>({.x = x.view(),
+                      .index = plan.positions.view(),
+                      .y = spread.view(),
+                      .weights = weights.view(),
+                      .row_weight = row_weight.view()});
+  CHECK(spread.values() == gathered.values());
+  CHECK(row_weight.values() == gathered_weight.values());
+}
+
 TEST_CASE("regroup_plan makes the groups of all parts contiguous", "[kernels][permute]") {
   Tensor<std::int32_t, 2> counts({2, 3}, {2, 0, 1, /**/ 1, 2, 0});
   Tensor<std::int32_t, 1> starts({4}), sources({8}), positions({8});
