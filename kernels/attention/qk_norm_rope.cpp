@@ -88,7 +88,7 @@ void forward_token(const QkNormRopeForward<T, Space::host>& op, std::int64_t t) 
   const Turn turn = turn_of(op, t);
   for (std::int64_t h = 0; h < all_heads; ++h) {
     const T* x = op.x.row(t) + h * head_dim;
-    T* y = op.y.row(t) + h * head_dim;
+    T* y = head_of(op.q, op.k, t, h, head_dim);
     if (!op.q_gain.empty()) {
       op.inv_rms(t, h) = normalise(x, h < op.heads ? op.q_gain : op.k_gain, op.epsilon, y);
     } else if (x != y) {
@@ -100,10 +100,10 @@ void forward_token(const QkNormRopeForward<T, Space::host>& op, std::int64_t t) 
 
 template <class T>
 void backward_token(const QkNormRopeBackward<T, Space::host>& op, std::int64_t t, float* dgains) {
-  const std::int64_t all_heads = op.heads + op.kv_heads, head_dim = op.dy.columns / all_heads;
+  const std::int64_t all_heads = op.heads + op.kv_heads, head_dim = op.dx.columns / all_heads;
   const Turn turn = turn_of(op, t);
   for (std::int64_t h = 0; h < all_heads; ++h) {
-    const T* dy = op.dy.row(t) + h * head_dim;
+    const T* dy = head_of(op.dq, op.dk, t, h, head_dim);
     T* dx = op.dx.row(t) + h * head_dim;
     if (dx != dy) std::copy_n(dy, head_dim, dx);
     rotate_back<T>(dx, turn, dx);
@@ -132,7 +132,7 @@ void qk_norm_rope_backward(const QkNormRopeBackward<T, Space::host>& op, Queue<S
   const bool wants_dgains = !op.q_dgain.empty() || !op.k_dgain.empty();
   const std::int64_t head_dim = op.q_gain.shape[0];
   std::vector<float> dgains(wants_dgains ? std::size_t(2 * head_dim) : 0, 0.0f);  // of q, then of k
-  add_column_sums(op.dy.rows, {dgains.data(), {std::int64_t(dgains.size())}}, Into::overwrite,
+  add_column_sums(op.dx.rows, {dgains.data(), {std::int64_t(dgains.size())}}, Into::overwrite,
                   [&](std::int64_t t, float* sums) { backward_token(op, t, sums); });
   const auto take_in = [&](View<float, 1, Space::host> dgain, const float* sums) {
     for (std::int64_t i = 0; i < (dgain.empty() ? 0 : head_dim); ++i)

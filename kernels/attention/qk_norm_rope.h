@@ -11,13 +11,15 @@
 ///   n = x / rms(x) * gain          y[i] = n[i] cos - n[i+half] sin          y[i+half] = n[i+half] cos + n[i]
 ///   sin
 ///
-/// Works on the q and k columns of a packed q|k|v buffer; v is not touched.
+/// x is the q and k columns of a packed q|k|v projection; q and k leave it for tensors of their own, which is how
+/// attention wants them.
 namespace moebius::kernels {
 
 template <class T, Space S>
 struct QkNormRopeForward {
   Matrix<const T, S> x;                      // [tokens, (heads + kv_heads) * head_dim]; heads of q, then of k
-  Matrix<T, S> y;                            // [tokens, (heads + kv_heads) * head_dim]; may be x
+  Matrix<T, S> q;                            // [tokens, heads * head_dim]; may be its columns of x
+  Matrix<T, S> k;                            // [tokens, kv_heads * head_dim]; likewise
   View<const T, 1, S> q_gain, k_gain;        // [head_dim], or both empty: no norm
   View<const float, 2, S> cosine, sine;      // [positions, rotary_dim / 2]; see rope_table.h
   View<const std::int32_t, 1, S> positions;  // [tokens]; row of the tables
@@ -28,17 +30,25 @@ struct QkNormRopeForward {
 
 template <class T, Space S, class G = float>
 struct QkNormRopeBackward {
-  Matrix<const T, S> dy;               // [tokens, (heads + kv_heads) * head_dim]
+  Matrix<const T, S> dq, dk;           // [tokens, heads * head_dim], [tokens, kv_heads * head_dim]
   Matrix<const T, S> x;                // the forward input; not read (may be empty) without norm
   View<const T, 1, S> q_gain, k_gain;  // as in forward
   View<const float, 2, S> cosine, sine;
   View<const std::int32_t, 1, S> positions;
   View<const float, 2, S> inv_rms;
-  Matrix<T, S> dx;                 // [tokens, (heads + kv_heads) * head_dim]; overwritten; may be dy
+  Matrix<T, S> dx;                 // [tokens, (heads + kv_heads) * head_dim]; overwritten; dq and dk may be its columns
   View<G, 1, S> q_dgain, k_dgain;  // [head_dim]; empty: not wanted
   Into into = Into::add;           // q_dgain, k_dgain
   std::int64_t heads = 0, kv_heads = 0;
 };
+
+/// Head `head` of `token`, counted through q and then k.
+template <class T, Space S>
+constexpr T* head_of(const Matrix<T, S>& q, const Matrix<T, S>& k, std::int64_t token, std::int64_t head,
+                     std::int64_t head_dim) {
+  const std::int64_t column = head * head_dim;
+  return column < q.columns ? q.row(token) + column : k.row(token) + (column - q.columns);
+}
 
 template <class T>
 void qk_norm_rope_forward(const QkNormRopeForward<T, Space::host>&, Queue<Space::host> = {});
@@ -72,15 +82,19 @@ void expect_qk_norm_rope_shapes(const Op& op, std::int64_t tokens, std::int64_t 
 template <class T, Space S>
 void expect_shapes(const QkNormRopeForward<T, S>& op) {
   expect_qk_norm_rope_shapes(op, op.x.rows, op.x.columns);
-  expect_shape("qk_norm_rope.y", op.y, {op.x.rows, op.x.columns});
+  const std::int64_t head_dim = op.heads + op.kv_heads == 0 ? 0 : op.x.columns / (op.heads + op.kv_heads);
+  expect_shape("qk_norm_rope.q", op.q, {op.x.rows, op.heads * head_dim});
+  expect_shape("qk_norm_rope.k", op.k, {op.x.rows, op.kv_heads * head_dim});
 }
 
 template <class T, Space S, class G>
 void expect_shapes(const QkNormRopeBackward<T, S, G>& op) {
-  expect_qk_norm_rope_shapes(op, op.dy.rows, op.dy.columns);
-  expect_shape("qk_norm_rope.dx", op.dx, {op.dy.rows, op.dy.columns});
+  expect_qk_norm_rope_shapes(op, op.dx.rows, op.dx.columns);
+  const std::int64_t head_dim = op.heads + op.kv_heads == 0 ? 0 : op.dx.columns / (op.heads + op.kv_heads);
+  expect_shape("qk_norm_rope.dq", op.dq, {op.dx.rows, op.heads * head_dim});
+  expect_shape("qk_norm_rope.dk", op.dk, {op.dx.rows, op.kv_heads * head_dim});
   if (op.q_gain.empty()) return;
-  expect_shape("qk_norm_rope.x", op.x, {op.dy.rows, op.dy.columns});
+  expect_shape("qk_norm_rope.x", op.x, {op.dx.rows, op.dx.columns});
   if (!op.q_dgain.empty()) expect_shape("qk_norm_rope.q_dgain", op.q_dgain, op.q_gain.shape);
   if (!op.k_dgain.empty()) expect_shape("qk_norm_rope.k_dgain", op.k_dgain, op.k_gain.shape);
 }

@@ -42,7 +42,7 @@ class Grammar {
     return command;
   }
   void add_job(CLI::App* command, JobArguments& job);
-  void add_mesh(CLI::App* command, InferenceMesh& mesh);
+  void add_inference(CLI::App* command, InferenceSettings& settings);
   void refuse_adapter(CLI::App* command);
   void add_job_commands();
   void add_folder_commands();
@@ -74,9 +74,17 @@ void Grammar::add_job(CLI::App* command, JobArguments& job) {
       ->allow_extra_args(false);
 }
 
-void Grammar::add_mesh(CLI::App* command, InferenceMesh& mesh) {
-  command->add_option("--tensor", mesh.tensor, "ranks that share a layer")->check(at_least(1));
-  command->add_option("--expert", mesh.expert, "ranks that share the experts")->check(at_least(1));
+void Grammar::add_inference(CLI::App* command, InferenceSettings& settings) {
+  command->add_option("--tensor", settings.tensor, "ranks that share a layer")->check(at_least(1));
+  command->add_option("--expert", settings.expert, "ranks that share the experts")->check(at_least(1));
+  const std::map<std::string, job::Device> devices{
+      {"auto", job::Device::automatic}, {"cpu", job::Device::cpu}, {"cuda", job::Device::cuda}};
+  command->add_option("--device", settings.device, "auto, cpu or cuda")
+      ->transform(CLI::CheckedTransformer(devices));
+  const std::map<std::string, job::Precision> precisions{
+      {"auto", job::Precision::automatic}, {"fp32", job::Precision::fp32}, {"bf16", job::Precision::bf16}};
+  command->add_option("--precision", settings.precision, "auto (bf16 on a GPU), fp32 or bf16")
+      ->transform(CLI::CheckedTransformer(precisions));
 }
 
 void Grammar::refuse_adapter(CLI::App* command) {
@@ -131,7 +139,7 @@ void Grammar::add_model_commands() {
   command->add_option("--input", score->input, "rows {\"input_ids\": [...]}")->required();
   command->add_option("-o,--out", score->out, "file to write instead of stdout");
   refuse_adapter(command);
-  add_mesh(command, score->mesh);
+  add_inference(command, score->inference);
 
   std::shared_ptr<TokenizeCommand> tokenize;
   command = add("tokenize", "text to token ids, or the other way", tokenize);
@@ -161,7 +169,7 @@ void Grammar::add_generate() {
   command->add_option("--temperature", generate->temperature, "0: the likeliest token")->check(at_least(0));
   command->add_option("--seed", generate->seed, "of the draws at a temperature above 0")->check(at_least(0));
   refuse_adapter(command);
-  add_mesh(command, generate->mesh);
+  add_inference(command, generate->inference);
 }
 
 void Grammar::refuse(const char* name, const char* description) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "job/job.h"
 
 namespace moebius::commands {
 
@@ -34,14 +35,16 @@ struct ExportCommand {
   std::string max_shard_size = "5GB";
   enum class Check : std::uint8_t { no, compare_logits } check = Check::no;
 };
-/// How a model is spread over the ranks for score, generate and export --check; what is left of the ranks is
-/// data.
-struct InferenceMesh {
+/// How a model is spread over the ranks for score, generate and export --check (what is left of the ranks is
+/// data), and what they compute on.
+struct InferenceSettings {
   std::optional<std::int64_t> tensor, expert;
+  job::Device device = job::Device::automatic;
+  job::Precision precision = job::Precision::automatic;
 };
 struct ScoreCommand {
   std::string model, input, out;
-  InferenceMesh mesh;
+  InferenceSettings inference;
 };
 struct GenerateCommand {
   enum class Output : std::uint8_t { text, json };
@@ -53,7 +56,7 @@ struct GenerateCommand {
   std::int64_t max_new_tokens = 128;
   double temperature = 0;
   std::int64_t seed = 42;
-  InferenceMesh mesh;
+  InferenceSettings inference;
 };
 struct TokenizeCommand {
   enum class Direction : std::uint8_t { encode, decode };

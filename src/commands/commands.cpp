@@ -1,9 +1,11 @@
 #include "commands/commands.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <unistd.h>
 
 #include "commands/session.h"
+#include "training/hardware.h"
 
 namespace moebius::commands {
 namespace {
@@ -34,9 +36,15 @@ bool speaks(const cluster::Environment& environment) {
   return true;
 }
 
+/// What libraries of a GPU read from the environment when they start, unless the user has said otherwise.
+void set_library_environment() {
+  for (const auto& [name, value] : training::library_environment()) ::setenv(name.c_str(), value.c_str(), 0);
+}
+
 }  // namespace
 
 int run(int argc, char** argv) {
+  set_library_environment();
   const cluster::Environment environment = cluster::Environment::of(environ);
   const std::variant<Command, Reply> parsed = parse_command_line(argc, argv);
   const auto* reply = std::get_if<Reply>(&parsed);

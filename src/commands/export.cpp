@@ -16,7 +16,7 @@ constexpr std::int64_t kCheckSequences = 8, kCheckLength = 32;
 std::vector<float> check_logits(const std::string& path, Session& session) {
   OpenModel opened = open_model(path, session);
   const models::ModelConfig& config = opened.config;
-  InferenceModel model(opened, {}, kCheckLength, session);
+  const auto model = load_model(opened, {}, kCheckLength, session);
   const Random random{0, RandomStream::synthetic};
   std::vector<std::vector<std::int32_t>> sequences(kCheckSequences);
   for (std::int64_t s = 0; s < kCheckSequences; ++s) {
@@ -25,10 +25,8 @@ std::vector<float> check_logits(const std::string& path, Session& session) {
       sequences[std::size_t(s)].push_back(std::int32_t(random.below(std::uint64_t(config.vocab), draw)));
     }
   }
-  Arena<Space::host> memory("cache");
-  auto cache = model.decoder().make_cache(kCheckSequences, kCheckLength, memory);
   std::vector<float> logits(std::size_t(kCheckSequences * config.vocab));
-  model.decoder().decode(sequences, cache, {logits.data(), {kCheckSequences, config.vocab}});
+  model->decode(kCheckSequences, kCheckLength)->step(sequences, logits);
   return logits;
 }
 

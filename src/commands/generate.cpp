@@ -90,10 +90,15 @@ class Sampler {
 
 class Generator {
  public:
-  Generator(const GenerateCommand& command, const Prompts& prompts, InferenceModel& model, Session& session)
+  struct Model {
+    InferenceModel& loaded;
+    std::int64_t vocab;
+  };
+  Generator(const GenerateCommand& command, const Prompts& prompts, const Model& model, Session& session)
       : command_(command),
         prompts_(prompts),
-        model_(model),
+        model_(model.loaded),
+        vocab_(model.vocab),
         session_(session),
         sampler_(command.temperature, command.seed) {}
 
@@ -110,20 +115,18 @@ class Generator {
       longest = std::max(longest, std::int64_t(fed.back().size()));
     }
     const auto sequences = std::int64_t(fed.size());
-    const std::int64_t vocab = model_.decoder().config().vocab;
-    Arena<Space::host> memory("cache");
-    auto cache = model_.decoder().make_cache(sequences, longest + command_.max_new_tokens, memory);
-    std::vector<float> logits(std::size_t(sequences * vocab));
+    const auto decoding = model_.decode(sequences, longest + command_.max_new_tokens);
+    std::vector<float> logits(std::size_t(sequences * vocab_));
     const auto any = [&] {
       const auto alive =
           std::int64_t(std::count_if(fed.begin(), fed.end(), [](const Ids& ids) { return !ids.empty(); }));
       return session_.cluster.all_reduce("sequences alive", alive, cluster::Reduction::max) > 0;
     };
     for (std::size_t step = 0; any(); ++step) {
-      model_.decoder().decode(fed, cache, {logits.data(), {sequences, vocab}});
+      decoding->step(fed, logits);
       for (std::size_t s = 0; s < fed.size(); ++s) {
         if (fed[s].empty()) continue;
-        const std::span<const float> row(logits.data() + s * std::size_t(vocab), std::size_t(vocab));
+        const std::span<const float> row(logits.data() + s * std::size_t(vocab_), std::size_t(vocab_));
         advance(sampler_.choose(row, generated[s].first, step), generated[s].second, fed[s]);
       }
     }
@@ -143,6 +146,7 @@ class Generator {
   const GenerateCommand& command_;
   const Prompts& prompts_;
   InferenceModel& model_;
+  std::int64_t vocab_;
   Session& session_;
   Sampler sampler_;
 };
@@ -173,14 +177,15 @@ ExitCode generate(const GenerateCommand& command, Session& session) {
   std::size_t longest = 0;
   for (const Ids& row : prompts.rows) longest = std::max(longest, row.size());
 
-  InferenceModel model(opened, command.mesh, std::int64_t(longest) + command.max_new_tokens, session);
-  Generator generator(command, prompts, model, session);
+  const auto model =
+      load_model(opened, command.inference, std::int64_t(longest) + command.max_new_tokens, session);
+  Generator generator(command, prompts, {*model, config.vocab}, session);
   RowOutput output("", session);
   for (std::int64_t first = 0; first < std::int64_t(prompts.rows.size());
-       first += kSequencesAtOnce * model.replicas()) {
+       first += kSequencesAtOnce * model->replicas()) {
     std::vector<RowOutput::Row> rows;
     for (const auto& [row, ids] : generator.run(first)) {
-      if (model.speaks()) rows.emplace_back(row, row_text(ids, command, language->text().tokenizer));
+      if (model->speaks()) rows.emplace_back(row, row_text(ids, command, language->text().tokenizer));
     }
     output.write(rows);
   }

@@ -4,15 +4,18 @@
 #include <numeric>
 
 #include "base/text.h"
+#include "models/decoder/decoder.h"
 #include "models/models.h"
 #include "objectives/host_batch.h"
+#include "parallel/parallel.h"
+#include "training/hardware.h"
 
 namespace moebius::commands {
 namespace {
 
 constexpr std::string_view kSection = "parallel.";  // of a job file; here they are options
 
-cluster::Degrees degrees_of(const models::ModelConfig& config, const InferenceMesh& wanted,
+cluster::Degrees degrees_of(const models::ModelConfig& config, const InferenceSettings& wanted,
                             std::int64_t ranks) {
   const std::int64_t expert =
       wanted.expert.value_or(config.experts == 0 ? 1 : std::gcd(config.experts, ranks));
@@ -25,6 +28,104 @@ cluster::Degrees degrees_of(const models::ModelConfig& config, const InferenceMe
   return degrees;
 }
 
+template <Platform P>
+class LoadedModel final : public InferenceModel {
+ public:
+  static constexpr Space kSpace = P::kSpace;
+  using T = typename P::Storage;
+  using Decoder = models::Decoder<P>;
+
+  LoadedModel(OpenModel& model, const cluster::Mesh& mesh, std::int64_t longest,
+              std::unique_ptr<training::Hardware<kSpace>> hardware, Session& session)
+      : hardware_(std::move(hardware)),
+        queue_(hardware_->queue()),
+        table_(models::parameter_table(model.config)),
+        exchange_(hardware_->make_exchange(session.cluster, mesh)) {
+    session.cluster.together("load the weights", [&] {
+      const auto stored =
+          model.source.weights(table_);  // before memory is taken: sizes that are wrong are huge
+      layout_.emplace(table_, mesh);
+      weights_.emplace(*layout_, weight_memory_);
+      hub::load_weights<T, kSpace>(*stored, *weights_, queue_);
+    });
+    decoder_.emplace(model.config,
+                     typename Decoder::Parts{.weights = *weights_,
+                                             .exchange = *exchange_,
+                                             .activations = activations_,
+                                             .remade = activations_,
+                                             .workspace = workspace_,
+                                             .staging = staging_,
+                                             .queue = queue_},
+                     typename Decoder::Options{.longest = longest});
+  }
+
+  [[nodiscard]] const cluster::Mesh& mesh() const override { return exchange_->mesh(); }
+  [[nodiscard]] std::vector<float> score(const std::vector<std::int32_t>& ids) override;
+  [[nodiscard]] std::unique_ptr<Decoding> decode(std::int64_t sequences, std::int64_t capacity) override;
+
+ private:
+  class Sequences;
+  void finish() { exchange_->wait({cluster::Axis::world, "end of the pass"}, queue_); }
+
+  std::unique_ptr<training::Hardware<kSpace>> hardware_;  // first: what follows lies on it
+  Queue<kSpace> queue_;
+  models::ParameterTable table_;
+  std::unique_ptr<parallel::Exchange<kSpace>> exchange_;
+  Arena<kSpace> weight_memory_{"weights"}, activations_{"activations"}, workspace_{"workspace"};
+  Staging<kSpace> staging_{"staging"};
+  std::optional<models::ShardLayout> layout_;
+  std::optional<models::Shards<T, kSpace>> weights_;
+  std::optional<Decoder> decoder_;
+};
+
+template <Platform P>
+std::vector<float> LoadedModel<P>::score(const std::vector<std::int32_t>& ids) {
+  data::MicroBatch row;
+  if (!ids.empty()) row.append({.ids = ids, .labels = ids, .loss_scale = {}});
+  const models::HostBatch host =
+      objectives::host_batch<kSpace>(row, exchange_->mesh().degree(cluster::Axis::tensor));
+  typename Decoder::Saved saved(*decoder_);
+  const auto batch = host.placed<kSpace>(activations_, staging_, queue_);
+  const auto hidden = decoder_->forward(batch, Decoder::Keep::nothing, saved);
+  const auto values = activations_.template make<float>(host.target_count());
+  decoder_->log_probabilities(hidden, batch, values);
+  const View<float, 1, Space::host> staged = staging_.template make<float>(values.size());
+  download<float, kSpace>(values, staged, queue_);
+  finish();
+  std::vector<float> log_probabilities(staged.data, staged.data + staged.size());
+  staging_.release({});
+  return log_probabilities;
+}
+
+template <Platform P>
+class LoadedModel<P>::Sequences final : public Decoding {
+ public:
+  Sequences(LoadedModel& model, std::int64_t sequences, std::int64_t capacity)
+      : model_(model),
+        cache_(model.decoder_->make_cache(sequences, capacity, memory_)),
+        logits_(memory_.template make<float>(sequences, model.decoder_->config().vocab)) {}
+
+  void step(std::span<const std::vector<std::int32_t>> new_tokens, std::span<float> logits) override {
+    model_.decoder_->decode(new_tokens, cache_, logits_);
+    const View<float, 1, Space::host> staged = model_.staging_.template make<float>(logits_.size());
+    download<float, kSpace>(logits_.flat(), staged, model_.queue_);
+    model_.finish();
+    std::copy_n(staged.data, staged.size(), logits.begin());
+    model_.staging_.release({});
+  }
+
+ private:
+  LoadedModel& model_;
+  Arena<kSpace> memory_{"cache"};
+  layers::KvCache<P> cache_;
+  View<float, 2, kSpace> logits_;  // [sequences, vocab]
+};
+
+template <Platform P>
+std::unique_ptr<Decoding> LoadedModel<P>::decode(std::int64_t sequences, std::int64_t capacity) {
+  return std::make_unique<Sequences>(*this, sequences, capacity);
+}
+
 }  // namespace
 
 OpenModel open_model(const std::string& path, Session& session) {
@@ -35,38 +136,21 @@ OpenModel open_model(const std::string& path, Session& session) {
   return {std::move(source), std::move(config)};
 }
 
-InferenceModel::InferenceModel(OpenModel& model, const InferenceMesh& wanted, std::int64_t longest,
-                               Session& session)
-    : table_(models::parameter_table(model.config)) {
+std::unique_ptr<InferenceModel> load_model(OpenModel& model, const InferenceSettings& settings,
+                                           std::int64_t longest, Session& session) {
   auto& cluster = session.cluster;
   const auto mesh = cluster.together("check the mesh", [&] {
-    return cluster::Mesh(cluster.size(), cluster.rank(), degrees_of(model.config, wanted, cluster.size()));
+    return cluster::Mesh(cluster.size(), cluster.rank(), degrees_of(model.config, settings, cluster.size()));
   });
   cluster.watchdog().use(mesh);
-  exchange_ = parallel::make_mpi_exchange(cluster, mesh);
-  cluster.together("load the weights", [&] {
-    const auto stored =
-        model.source.weights(table_);  // before memory is taken: sizes that are wrong are huge
-    layout_.emplace(table_, mesh);
-    weights_.emplace(*layout_, weight_memory_);
-    hub::load_weights(*stored, *weights_);
-  });
-  decoder_.emplace(
-      model.config,
-      Decoder::Parts{
-          .weights = *weights_, .exchange = *exchange_, .activations = activations_, .workspace = workspace_},
-      Decoder::Options{.longest = longest});
-}
-
-std::vector<float> InferenceModel::score(const std::vector<std::int32_t>& ids) {
-  data::MicroBatch row;
-  if (!ids.empty()) row.append({.ids = ids, .labels = ids, .loss_scale = {}});
-  const models::HostBatch host = objectives::host_batch(row, tensor_degree());
-  Decoder::Saved saved(activations_);
-  const auto hidden = decoder_->forward(host.view(), Decoder::Keep::nothing, saved);
-  std::vector<float> log_probabilities(std::size_t(host.target_count()));
-  decoder_->log_probabilities(hidden, host.view(), {log_probabilities.data(), {host.target_count()}});
-  return log_probabilities;
+  const training::Compute compute =
+      training::choose_compute({.device = settings.device, .precision = settings.precision}, cluster);
+  return training::on_platform(
+      compute.platform, [&]<class P>(std::type_identity<P>) -> std::unique_ptr<InferenceModel> {
+        auto hardware = cluster.together(
+            "open the hardware", [&] { return std::make_unique<training::Hardware<P::kSpace>>(compute); });
+        return std::make_unique<LoadedModel<P>>(model, mesh, longest, std::move(hardware), session);
+      });
 }
 
 }  // namespace moebius::commands

@@ -2,8 +2,7 @@
 #include "commands/language.h"
 #include "commands/session.h"
 #include "hub/hub.h"
-#include "models/decoder/decoder.h"
-#include "parallel/parallel.h"
+#include "models/config.h"
 
 namespace moebius::commands {
 
@@ -15,33 +14,34 @@ struct OpenModel {
 /// Collective; throws AgreedError.
 [[nodiscard]] OpenModel open_model(const std::string& path, Session& session);
 
+/// Sequences that grow token by token.
+class Decoding {
+ public:
+  virtual ~Decoding() = default;
+  /// Appends new_tokens[s] to sequence s (none: it rests); logits [sequences * vocab] behind the last token
+  /// of each.
+  virtual void step(std::span<const std::vector<std::int32_t>> new_tokens, std::span<float> logits) = 0;
+};
+
 /// A model's weights spread over the ranks, ready to score or to generate. Rows go to the data ranks in turn;
 /// a rank without a row takes part with an empty batch.
 class InferenceModel {
  public:
-  using Decoder = models::Decoder<HostFp32>;
-
-  /// `longest`: tokens of the longest sequence. Collective; throws AgreedError. Without degrees from the user
-  /// the experts are spread over as many ranks as possible.
-  InferenceModel(OpenModel& model, const InferenceMesh& wanted, std::int64_t longest, Session& session);
-
-  [[nodiscard]] Decoder& decoder() { return *decoder_; }
-  [[nodiscard]] Arena<Space::host>& memory() { return activations_; }
-  [[nodiscard]] std::int64_t tensor_degree() const { return exchange_->mesh().degree(cluster::Axis::tensor); }
-  [[nodiscard]] std::int64_t replicas() const { return exchange_->mesh().degree(cluster::Axis::data); }
-  [[nodiscard]] std::int64_t replica() const { return exchange_->mesh().index(cluster::Axis::data); }
+  virtual ~InferenceModel() = default;
+  [[nodiscard]] virtual const cluster::Mesh& mesh() const = 0;
+  [[nodiscard]] std::int64_t replicas() const { return mesh().degree(cluster::Axis::data); }
+  [[nodiscard]] std::int64_t replica() const { return mesh().index(cluster::Axis::data); }
   /// Whether this rank speaks for its replica: one of the ranks that computed the same rows.
-  [[nodiscard]] bool speaks() const { return exchange_->mesh().index(cluster::Axis::tensor) == 0; }
+  [[nodiscard]] bool speaks() const { return mesh().index(cluster::Axis::tensor) == 0; }
   /// Log-probabilities of the tokens behind the first of one sequence (empty: only takes part); [ids - 1].
-  [[nodiscard]] std::vector<float> score(const std::vector<std::int32_t>& ids);
-
- private:
-  models::ParameterTable table_;
-  std::unique_ptr<parallel::Exchange<Space::host>> exchange_;
-  Arena<Space::host> weight_memory_{"weights"}, activations_{"activations"}, workspace_{"workspace"};
-  std::optional<models::ShardLayout> layout_;
-  std::optional<models::Shards<float, Space::host>> weights_;
-  std::optional<Decoder> decoder_;
+  [[nodiscard]] virtual std::vector<float> score(const std::vector<std::int32_t>& ids) = 0;
+  /// Room for `sequences` sequences of at most `capacity` tokens. The model outlives it.
+  [[nodiscard]] virtual std::unique_ptr<Decoding> decode(std::int64_t sequences, std::int64_t capacity) = 0;
 };
+
+/// `longest`: tokens of the longest sequence. Collective; throws AgreedError. Without degrees from the user
+/// the experts are spread over as many ranks as possible.
+[[nodiscard]] std::unique_ptr<InferenceModel> load_model(OpenModel& model, const InferenceSettings& settings,
+                                                         std::int64_t longest, Session& session);
 
 }  // namespace moebius::commands

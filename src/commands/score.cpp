@@ -30,7 +30,8 @@ ExitCode score(const ScoreCommand& command, Session& session) {
     for (const auto& row : rows) longest = std::max(longest, row.size());
   });
 
-  InferenceModel model(opened, command.mesh, std::int64_t(longest), session);
+  const auto loaded = load_model(opened, command.inference, std::int64_t(longest), session);
+  InferenceModel& model = *loaded;
   RowOutput output(command.out, session);
   const auto count = std::int64_t(rows.size());
   for (std::int64_t first = 0; first < count; first += kRoundsAtOnce * model.replicas()) {

@@ -24,12 +24,9 @@ std::vector<Built> built_values() {
   const std::int64_t one = 1;
   const auto words = [](auto... text) { return std::vector<Value>{std::string(text)...}; };
   return {
-      {"model.precision", words("auto", "fp32")}, {"model.device", words("auto", "cpu")},
-      {"objective.kind", words("sft")},           {"train.recompute", words("none")},
-      {"optimizer.master", words("fp32")},        {"optimizer.moments", words("fp32")},
-      {"optimizer.gradients", words("fp32")},     {"parallel.pipeline", {one}},
-      {"parallel.virtual_pipeline", {one}},       {"parallel.context", {one}},
-      {"parallel.expert_tensor", {one}},          {"cluster.fabric", words("auto", "ethernet")},
+      {"objective.kind", words("sft")},     {"parallel.pipeline", {one}},
+      {"parallel.virtual_pipeline", {one}}, {"parallel.context", {one}},
+      {"parallel.expert_tensor", {one}},    {"cluster.fabric", words("auto", "ethernet")},
       {"cluster.interface", words("auto")},
   };
 }

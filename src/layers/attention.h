@@ -8,7 +8,7 @@
 
 namespace moebius::layers {
 
-/// E: const T for weights, float for their gradients. Heads are those of this tensor rank.
+/// E: const T for weights, the type of gradients for those. Heads are those of this tensor rank.
 template <class E, Space S>
 struct AttentionParameters {
   View<E, 2, S> qkv;             // [(heads + 2 kv_heads) * head_dim, hidden]; q above k above v
@@ -35,17 +35,19 @@ struct RopeTables {
 template <Platform P>
 struct Attention {
   using T = typename P::Storage;
+  using G = typename P::Gradient;
   static constexpr Space kSpace = P::kSpace;
   using Weights = AttentionParameters<const T, kSpace>;
-  using Gradients = AttentionParameters<float, kSpace>;
+  using Gradients = AttentionParameters<G, kSpace>;
 
   struct Saved {
     View<const T, 2, kSpace> normed;  // [tokens / tensor, hidden]; the input
     View<T, 2, kSpace> qkv;           // [tokens, (heads + 2 kv_heads) * head_dim]; q and k before their norm
-    Matrix<T, kSpace> qk;             // [tokens, (heads + kv_heads) * head_dim]; as they attend
+    View<T, 2, kSpace> q, k;          // [tokens, heads * head_dim], [tokens, kv_heads * head_dim]; as they
+                                      // attend; can be remade
     View<float, 2, kSpace> head_inv_rms;  // [tokens, heads + kv_heads]; empty without norm
     View<T, 2, kSpace> attended;          // [tokens, heads * head_dim]
-    View<float, 2, kSpace> log_sum_exp;   // [heads, tokens]
+    View<float, 2, kSpace> log_sum_exp;   // [tokens, heads]
   };
 
   std::string name;  // for the exchange
@@ -57,6 +59,8 @@ struct Attention {
   /// delta [tokens / tensor, hidden], overwritten.
   void forward(View<const T, 2, kSpace> normed, const TokenPlaces<kSpace>& places, View<T, 2, kSpace> delta,
                Saved& saved, Context<P>& context) const;
+  /// q and k again; `normed` is there.
+  void remake(const TokenPlaces<kSpace>& places, Saved& saved, Context<P>& context) const;
   void backward(const BlockGradient<P>& gradient, const TokenPlaces<kSpace>& places, const Saved& saved,
                 const Gradients& gradients, Context<P>& context) const;
   /// Forward where the queries are new tokens of sequences in a cache: their keys and values are appended to
@@ -66,12 +70,21 @@ struct Attention {
 
  private:
   [[nodiscard]] float scale() const { return float(1 / std::sqrt(double(head_dim))); }
+  [[nodiscard]] std::int64_t q_columns() const { return heads * head_dim; }
+  [[nodiscard]] std::int64_t kv_columns() const { return kv_heads * head_dim; }
   [[nodiscard]] std::int64_t qk_columns() const { return (heads + kv_heads) * head_dim; }
   [[nodiscard]] std::int64_t qkv_columns() const { return (heads + 2 * kv_heads) * head_dim; }
-  void project(View<const T, 2, kSpace> normed, View<const std::int32_t, 1, kSpace> positions, Saved& saved,
-               Context<P>& context) const;
+  void project(View<const T, 2, kSpace> normed, Saved& saved, Context<P>& context) const;
+  void turn(View<const std::int32_t, 1, kSpace> positions, Saved& saved, Context<P>& context) const;
+  struct HeadGradients {
+    View<T, 2, kSpace> q, k;  // as they attend, laid out like those: what cuDNN asks for
+    Matrix<T, kSpace> v;      // in its place in the packed projection
+  };
   void backward_attention(View<const T, 2, kSpace> dattended, const TokenPlaces<kSpace>& places,
-                          Matrix<T, kSpace> dqkv, const Saved& saved, Context<P>& context) const;
+                          const HeadGradients& d, const Saved& saved, Context<P>& context) const;
+  void backward_turn(const HeadGradients& d, View<const std::int32_t, 1, kSpace> positions,
+                     const Saved& saved, const Gradients& gradients, View<T, 2, kSpace> dqkv,
+                     Context<P>& context) const;
   void project_out(View<const T, 2, kSpace> attended, View<T, 2, kSpace> delta, Context<P>& context) const;
 };
 

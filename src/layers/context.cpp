@@ -30,10 +30,12 @@ void sum_to_parts(std::string_view name, View<const typename P::Storage, 2, P::k
   parallel::scatter_sum_tokens(context.exchange, name, whole, part, context.queue);
 }
 
-template View<const float, 2, Space::host> gather_tokens(std::string_view, View<const float, 2, Space::host>,
-                                                         Context<HostFp32>&);
-template View<float, 2, Space::host> partial_sums(View<float, 2, Space::host>, Context<HostFp32>&);
-template void sum_to_parts(std::string_view, View<const float, 2, Space::host>, View<float, 2, Space::host>,
-                           Context<HostFp32>&);
+#define INSTANTIATE(P)                                                                               \
+  template View<const P::Storage, 2, P::kSpace> gather_tokens(                                       \
+      std::string_view, View<const P::Storage, 2, P::kSpace>, Context<P>&);                          \
+  template View<P::Storage, 2, P::kSpace> partial_sums(View<P::Storage, 2, P::kSpace>, Context<P>&); \
+  template void sum_to_parts(std::string_view, View<const P::Storage, 2, P::kSpace>,                 \
+                             View<P::Storage, 2, P::kSpace>, Context<P>&);
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::layers

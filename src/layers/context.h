@@ -1,9 +1,11 @@
 #pragma once
 #include <string_view>
 
+#include "kernels/into.h"
 #include "parallel/exchange.h"
 #include "tensor/arena.h"
 #include "tensor/platform.h"
+#include "tensor/transfer.h"
 
 namespace moebius::layers {
 
@@ -14,8 +16,11 @@ template <Platform P>
 struct Context {
   parallel::Exchange<P::kSpace>& exchange;
   Arena<P::kSpace>& activations;  // what Saved structs view: valid until the caller releases it
+  Arena<P::kSpace>& remade;       // what they view and `remake` can make again; may be `activations`
   Arena<P::kSpace>& workspace;    // gone when the function that made it returns
+  Staging<P::kSpace>& staging;  // host memory that copies are still using: valid until the caller releases it
   Queue<P::kSpace> queue;
+  kernels::Into into = kernels::Into::add;  // gradients of weights
 
   [[nodiscard]] std::int64_t degree(Axis axis) const { return exchange.mesh().degree(axis); }
 };

@@ -6,17 +6,23 @@
 namespace moebius::layers {
 
 template <Platform P>
-void DenseMlp<P>::forward(View<const T, 2, kSpace> normed, View<T, 2, kSpace> delta, Saved& saved,
-                          Context<P>& context) const {
+void DenseMlp<P>::remake(Saved& saved, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
-  const View<const T, 2, kSpace> x = gather_tokens(name, normed, context);
+  const View<const T, 2, kSpace> x = gather_tokens(name, saved.normed, context);
   const std::int64_t tokens = x.shape[0], width = weights.down.shape[1];
-  saved.normed = normed;
-  saved.gate_up = context.activations.template make<T>(tokens, 2 * width);
-  saved.active = context.activations.template make<T>(tokens, width);
+  saved.gate_up = context.remade.template make<T>(tokens, 2 * width);
+  saved.active = context.remade.template make<T>(tokens, width);
   linear<T, T, kSpace>(x, weights.gate_up, saved.gate_up, context.queue);
   kernels::swiglu_forward(kernels::SwigluForward<T, kSpace>{.gate_up = saved.gate_up, .y = saved.active},
                           context.queue);
+}
+
+template <Platform P>
+void DenseMlp<P>::forward(View<const T, 2, kSpace> normed, View<T, 2, kSpace> delta, Saved& saved,
+                          Context<P>& context) const {
+  saved.normed = normed;
+  remake(saved, context);
+  const ArenaScope scope(context.workspace);
   const View<T, 2, kSpace> whole = partial_sums(delta, context);
   linear<T, T, kSpace>(saved.active, weights.down, whole, context.queue);
   sum_to_parts<P>(name, whole, delta, context);
@@ -30,17 +36,18 @@ void DenseMlp<P>::backward(const BlockGradient<P>& gradient, const Saved& saved,
   const View<const T, 2, kSpace> x = gather_tokens(name, saved.normed, context);
   const View<T, 2, kSpace> dactive = context.workspace.template make<T>(saved.active.shape);
   const View<T, 2, kSpace> dgate_up = context.workspace.template make<T>(saved.gate_up.shape);
-  linear_weight_gradient<T, kSpace>(dy, saved.active, gradients.down, context.queue);
+  linear_weight_gradient<T, G, kSpace>(dy, saved.active, gradients.down, context.into, context.queue);
   linear_input_gradient<T, kSpace>(dy, weights.down, dactive, Into::overwrite, context.queue);
   kernels::swiglu_backward(
       kernels::SwigluBackward<T, kSpace>{.dy = dactive, .gate_up = saved.gate_up, .dgate_up = dgate_up},
       context.queue);
-  linear_weight_gradient<T, kSpace>(dgate_up, x, gradients.gate_up, context.queue);
+  linear_weight_gradient<T, G, kSpace>(dgate_up, x, gradients.gate_up, context.into, context.queue);
   const View<T, 2, kSpace> whole = partial_sums(gradient.dnormed, context);
   linear_input_gradient<T, kSpace>(dgate_up, weights.gate_up, whole, Into::overwrite, context.queue);
   sum_to_parts<P>(name, whole, gradient.dnormed, context);
 }
 
-template struct DenseMlp<HostFp32>;
+#define INSTANTIATE(P) template struct DenseMlp<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::layers

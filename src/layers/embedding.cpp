@@ -18,16 +18,18 @@ void Embedding<P>::forward(View<const std::int32_t, 1, kSpace> ids, View<T, 2, k
 
 template <Platform P>
 void Embedding<P>::backward(View<const std::int32_t, 1, kSpace> ids, View<const T, 2, kSpace> dstream,
-                            View<float, 2, kSpace> dtable, Context<P>& context) const {
+                            View<G, 2, kSpace> dtable, kernels::Into into, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
   kernels::embedding_backward(
-      kernels::EmbeddingBackward<T, kSpace>{.dy = gather_tokens(name, dstream, context),
-                                            .ids = ids,
-                                            .vocab_begin = vocab_begin,
-                                            .dtable = dtable},
+      kernels::EmbeddingBackward<T, kSpace, G>{.dy = gather_tokens(name, dstream, context),
+                                               .ids = ids,
+                                               .vocab_begin = vocab_begin,
+                                               .dtable = dtable,
+                                               .into = into},
       context.queue);
 }
 
-template struct Embedding<HostFp32>;
+#define INSTANTIATE(P) template struct Embedding<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::layers

@@ -10,6 +10,7 @@ namespace moebius::layers {
 template <Platform P>
 struct Embedding {
   using T = typename P::Storage;
+  using G = typename P::Gradient;
   static constexpr Space kSpace = P::kSpace;
 
   std::string name;                // for the exchange
@@ -17,8 +18,9 @@ struct Embedding {
   std::int64_t vocab_begin = 0;
 
   void forward(View<const std::int32_t, 1, kSpace> ids, View<T, 2, kSpace> stream, Context<P>& context) const;
+  /// `into` is not the context's where the output projection has been at dtable before.
   void backward(View<const std::int32_t, 1, kSpace> ids, View<const T, 2, kSpace> dstream,
-                View<float, 2, kSpace> dtable, Context<P>& context) const;
+                View<G, 2, kSpace> dtable, kernels::Into into, Context<P>& context) const;
 };
 
 }  // namespace moebius::layers

@@ -1,25 +1,9 @@
 #include "layers/kv_cache.h"
 
-#include <algorithm>
 #include <stdexcept>
 #include <string>
 
 namespace moebius::layers {
-namespace {
-
-constexpr std::int64_t kAlignment = 64;  // of arenas
-
-}  // namespace
-
-template <class T>
-void append_rows(Matrix<const T, Space::host> from, View<const std::int32_t, 1, Space::host> rows,
-                 View<T, 2, Space::host> cache, Queue<Space::host>) {
-  expect_shape("append_rows.rows", rows, {from.rows});
-  expect_shape("append_rows.cache", cache, {cache.shape[0], from.columns});
-  for (std::int64_t t = 0; t < from.rows; ++t) {
-    if (rows(t) >= 0) std::copy_n(from.row(t), from.columns, &cache(rows(t), 0));
-  }
-}
 
 template <Platform P>
 KvCache<P>::KvCache(const Shape& shape, Arena<P::kSpace>& arena)
@@ -60,11 +44,11 @@ DecodeStep KvCache<P>::grow(const std::vector<std::int64_t>& new_tokens, std::in
 template <Platform P>
 std::int64_t KvCache<P>::bytes(const Shape& shape) {
   const std::int64_t elements = shape.sequences * shape.capacity * shape.columns;
-  return 2 * shape.layers * round_up(elements * std::int64_t(sizeof(typename P::Storage)), kAlignment);
+  return 2 * shape.layers *
+         round_up(elements * std::int64_t(sizeof(typename P::Storage)), Memory<P::kSpace>::kAlignment);
 }
 
-template void append_rows(Matrix<const float, Space::host>, View<const std::int32_t, 1, Space::host>,
-                          View<float, 2, Space::host>, Queue<Space::host>);
-template class KvCache<HostFp32>;
+#define INSTANTIATE(P) template class KvCache<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::layers

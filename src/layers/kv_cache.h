@@ -21,11 +21,6 @@ struct CachedPlaces {
   kernels::Segments<S> segments;              // keys counted with the new ones
 };
 
-/// cache[rows[t]] = from[t] for every t whose row is not negative.
-template <class T>
-void append_rows(Matrix<const T, Space::host> from, View<const std::int32_t, 1, Space::host> rows,
-                 View<T, 2, Space::host> cache, Queue<Space::host> queue = {});
-
 /// Which sequences get how many new tokens, as CachedPlaces needs it, in host memory.
 struct DecodeStep {
   std::vector<std::int32_t> positions, cache_rows, query_starts, key_starts, key_counts;

@@ -2,6 +2,7 @@
 #include <concepts>
 
 #include "kernels/dense/gemm.h"
+#include "kernels/into.h"
 #include "kernels/update/elementwise.h"
 #include "tensor/arena.h"
 
@@ -15,7 +16,7 @@ void linear(Matrix<const T, S> x, Matrix<const T, S> w, Matrix<Out, S> y, Queue<
                 queue);
 }
 
-enum class Into : std::uint8_t { overwrite, add };
+using kernels::Into;
 
 /// dx [rows, in] = dy [rows, out] w, or added to dx
 template <class T, Space S>
@@ -25,13 +26,16 @@ void linear_input_gradient(Matrix<const T, S> dy, Matrix<const T, S> w, Matrix<T
                 queue);
 }
 
-/// dw [out, in] += dy^T [out, rows] x [rows, in]
-template <class T, Space S>
-void linear_weight_gradient(Matrix<const T, S> dy, Matrix<const T, S> x, Matrix<float, S> dw,
+/// dw [out, in] = dy^T [out, rows] x [rows, in], or added to dw
+template <class T, class G, Space S>
+void linear_weight_gradient(Matrix<const T, S> dy, Matrix<const T, S> x, Matrix<G, S> dw, Into into,
                             Queue<S> queue) {
-  kernels::gemm(
-      kernels::Gemm<T, S, float>{.a = dy, .b = x, .c = dw, .transpose_a = kernels::Transpose::yes, .beta = 1},
-      queue);
+  kernels::gemm(kernels::Gemm<T, S, G>{.a = dy,
+                                       .b = x,
+                                       .c = dw,
+                                       .transpose_a = kernels::Transpose::yes,
+                                       .beta = into == Into::add ? 1.0f : 0.0f},
+                queue);
 }
 
 /// An fp32 gradient as the storage type, for the products above: itself where that is fp32.

@@ -8,18 +8,6 @@
 #include "layers/linear.h"
 
 namespace moebius::layers {
-namespace {
-
-constexpr std::int64_t kSmallestChunk = 64;
-constexpr std::int64_t kLargestChunk = 4096;
-
-}  // namespace
-
-template <Platform P>
-std::int64_t LmHead<P>::chunk_targets(std::int64_t local_vocab, std::int64_t bytes) {
-  return std::clamp(bytes / (local_vocab * std::int64_t(sizeof(float))), kSmallestChunk, kLargestChunk);
-}
-
 template <Platform P>
 typename LmHead<P>::Chunk LmHead<P>::project(View<const T, 2, kSpace> whole, const Targets<kSpace>& targets,
                                              Range entries, Context<P>& context) const {
@@ -28,7 +16,7 @@ typename LmHead<P>::Chunk LmHead<P>::project(View<const T, 2, kSpace> whole, con
   const View<float, 1, kSpace> sums = workspace.template make<float>(2 * count);
   const Chunk chunk{.x = workspace.template make<T>(count, whole.shape[1]),
                     .ids = targets.ids.slice(entries.begin, count),
-                    .logits = workspace.template make<float>(count, weight.shape[0]),
+                    .logits = workspace.template make<T>(count, weight.shape[0]),
                     .row_max = workspace.template make<float>(count),
                     .sum_exp = sums.slice(0, count),
                     .label_logit = sums.slice(count, count)};
@@ -36,19 +24,20 @@ typename LmHead<P>::Chunk LmHead<P>::project(View<const T, 2, kSpace> whole, con
       kernels::GatherRows<T, kSpace>{
           .x = whole, .index = targets.rows.slice(entries.begin, count), .y = chunk.x},
       context.queue);
-  linear<T, float, kSpace>(chunk.x, weight, chunk.logits, context.queue);
+  linear<T, T, kSpace>(chunk.x, weight, chunk.logits, context.queue);
   return chunk;
 }
 
 template <Platform P>
 void LmHead<P>::normalise(const Chunk& chunk, Context<P>& context) const {
-  kernels::cross_entropy_statistics(kernels::CrossEntropyStatistics<kSpace>{.logits = chunk.logits,
-                                                                            .labels = chunk.ids,
-                                                                            .vocab_begin = vocab_begin,
-                                                                            .row_max = chunk.row_max,
-                                                                            .sum_exp = chunk.sum_exp,
-                                                                            .label_logit = chunk.label_logit},
-                                    context.queue);
+  kernels::cross_entropy_statistics(
+      kernels::CrossEntropyStatistics<T, kSpace>{.logits = chunk.logits,
+                                                 .labels = chunk.ids,
+                                                 .vocab_begin = vocab_begin,
+                                                 .row_max = chunk.row_max,
+                                                 .sum_exp = chunk.sum_exp,
+                                                 .label_logit = chunk.label_logit},
+      context.queue);
   if (context.degree(Axis::tensor) > 1) {
     const ArenaScope scope(context.workspace);
     const std::int64_t count = chunk.ids.shape[0];
@@ -92,6 +81,8 @@ void LmHead<P>::loss(View<const T, 2, kSpace> hidden, const Targets<kSpace>& tar
   const ArenaScope scope(context.workspace);
   const View<const T, 2, kSpace> whole = gather_tokens(name, hidden, context);
   const View<T, 2, kSpace> dx = context.workspace.template make<T>(targets.count(), whole.shape[1]);
+  if (targets.count() == 0 && context.into == Into::overwrite)
+    kernels::fill<G>(loss.dweight.flat(), G(0), context.queue);
   const std::int64_t step = chunk_targets(weight.shape[0], logits_bytes);
   for (std::int64_t begin = 0; begin < targets.count(); begin += step) {
     const ArenaScope chunk_scope(context.workspace);
@@ -100,17 +91,16 @@ void LmHead<P>::loss(View<const T, 2, kSpace> hidden, const Targets<kSpace>& tar
     chunk.log_probability = loss.log_probabilities.slice(begin, entries.size());
     normalise(chunk, context);
     kernels::cross_entropy_gradient(
-        kernels::CrossEntropyGradient<kSpace>{.logits = chunk.logits,
-                                              .labels = chunk.ids,
-                                              .weights = loss.weights.slice(begin, entries.size()),
-                                              .vocab_begin = vocab_begin,
-                                              .row_max = chunk.row_max,
-                                              .sum_exp = chunk.sum_exp},
+        kernels::CrossEntropyGradient<T, kSpace>{.logits = chunk.logits,
+                                                 .labels = chunk.ids,
+                                                 .weights = loss.weights.slice(begin, entries.size()),
+                                                 .vocab_begin = vocab_begin,
+                                                 .row_max = chunk.row_max,
+                                                 .sum_exp = chunk.sum_exp},
         context.queue);
-    const View<const T, 2, kSpace> dlogits =
-        rounded<T, kSpace>(chunk.logits, context.workspace, context.queue);
-    linear_weight_gradient<T, kSpace>(dlogits, chunk.x, loss.dweight, context.queue);
-    linear_input_gradient<T, kSpace>(dlogits, weight, dx.slice(begin, entries.size()), Into::overwrite,
+    const Into into = begin == 0 ? context.into : Into::add;
+    linear_weight_gradient<T, G, kSpace>(chunk.logits, chunk.x, loss.dweight, into, context.queue);
+    linear_input_gradient<T, kSpace>(chunk.logits, weight, dx.slice(begin, entries.size()), Into::overwrite,
                                      context.queue);
   }
   const View<T, 2, kSpace> dwhole = partial_sums(loss.dhidden, context);
@@ -132,6 +122,7 @@ void LmHead<P>::logits(View<const T, 2, kSpace> hidden, View<const std::int32_t,
   context.exchange.all_reduce({Axis::tensor, name}, logits.flat(), parallel::Reduction::sum, context.queue);
 }
 
-template struct LmHead<HostFp32>;
+#define INSTANTIATE(P) template struct LmHead<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::layers

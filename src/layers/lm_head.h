@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <string>
 
 #include "layers/context.h"
@@ -20,15 +21,18 @@ struct Targets {
 template <Platform P>
 struct LmHead {
   using T = typename P::Storage;
+  using G = typename P::Gradient;
   static constexpr Space kSpace = P::kSpace;
-  static constexpr std::int64_t kLogitsBytes = std::int64_t{256} << 20;
+  /// On a device large enough for chunks of 4096 rows of most vocabularies, whose products run at full speed.
+  static constexpr std::int64_t kLogitsBytes =
+      kSpace == Space::host ? std::int64_t{256} << 20 : std::int64_t{1280} << 20;
 
   /// What `loss` reads and writes besides its inputs. The loss is -sum weights * log_probabilities.
   struct Loss {
     View<const float, 1, kSpace> weights;      // [targets]
     View<float, 1, kSpace> log_probabilities;  // [targets]; overwritten
     View<T, 2, kSpace> dhidden;                // [tokens / tensor, hidden]; overwritten
-    View<float, 2, kSpace> dweight;            // [vocab / tensor, hidden]; accumulated
+    View<G, 2, kSpace> dweight;                // [vocab / tensor, hidden]; as the context's `into` says
   };
 
   std::string name;                 // for the exchange
@@ -44,15 +48,17 @@ struct LmHead {
   /// The logits of the given tokens over the whole vocabulary, on every tensor rank: logits [rows, vocab].
   void logits(View<const T, 2, kSpace> hidden, View<const std::int32_t, 1, kSpace> rows,
               View<float, 2, kSpace> logits, Context<P>& context) const;
-  /// Targets in one chunk: at least 64, below which the product is bound by reading the weight.
+  /// Targets in one chunk: at least 64, below which the product is bound by reading the weight, at most 4096.
   [[nodiscard]] static std::int64_t chunk_targets(std::int64_t local_vocab,
-                                                  std::int64_t bytes = kLogitsBytes);
+                                                  std::int64_t bytes = kLogitsBytes) {
+    return std::clamp<std::int64_t>(bytes / (local_vocab * std::int64_t(sizeof(T))), 64, 4096);
+  }
 
  private:
   struct Chunk {
     View<T, 2, kSpace> x;                         // [chunk, hidden]
     View<const std::int32_t, 1, kSpace> ids;      // [chunk]
-    View<float, 2, kSpace> logits;                // [chunk, vocab / tensor]
+    View<T, 2, kSpace> logits;                    // [chunk, vocab / tensor]
     View<float, 1, kSpace> row_max;               // [chunk]
     View<float, 1, kSpace> sum_exp, label_logit;  // [chunk] each, one behind the other
     View<float, 1, kSpace> log_probability;       // [chunk]

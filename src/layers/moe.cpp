@@ -15,10 +15,6 @@ View<T, 2, S> as_column(View<T, 1, S> values) {
   return {values.data, {values.shape[0], 1}};
 }
 
-void copy_counts(View<const std::int32_t, 1, Space::host> counts, View<float, 1, Space::host> values) {
-  std::copy_n(counts.data, counts.shape[0], values.data);
-}
-
 }  // namespace
 
 /// Fills in the router's part of `saved`; returns the routing weights, [tokens / tensor, top_k], in the
@@ -31,7 +27,6 @@ auto Moe<P>::route(Saved& saved, Context<P>& context) const -> View<float, 2, kS
   saved.probabilities = context.activations.template make<float>(tokens, experts);
   saved.log_sum_exp = context.activations.template make<float>(tokens);
   saved.ids = context.activations.template make<std::int32_t>(tokens, top_k);
-  saved.statistics = context.activations.template make<float>(2 * experts + 1);
   const View<float, 2, kSpace> token_weights = context.workspace.template make<float>(tokens, top_k);
   const View<std::int32_t, 1, kSpace> counts = context.workspace.template make<std::int32_t>(experts);
   linear<T, float, kSpace>(saved.normed, weights.router, saved.probabilities, context.queue);
@@ -49,22 +44,24 @@ auto Moe<P>::route(Saved& saved, Context<P>& context) const -> View<float, 2, kS
                                      .weight_sum = weight_sum,
                                      .routing = routing},
       context.queue);
-  copy_counts(counts, saved.statistics);
+  kernels::cast(
+      kernels::Cast<std::int32_t, float, kSpace>{.x = counts, .y = saved.statistics.slice(0, experts)},
+      context.queue);
   context.exchange.all_reduce({Axis::tensor_context, name}, saved.statistics, parallel::Reduction::sum,
                               context.queue);
   return token_weights;
 }
 
-/// Brings each row to its expert: fills in rows, row_weight, starts and what is needed to go back.
+/// Which row goes where, and with what weight: everything of `saved` that moving rows needs.
 template <Platform P>
-void Moe<P>::dispatch(View<const float, 2, kSpace> token_weights, Saved& saved, Context<P>& context) const {
-  const std::int64_t tokens = saved.normed.shape[0], hidden = saved.normed.shape[1];
+void Moe<P>::plan(View<const float, 2, kSpace> token_weights, Saved& saved, Context<P>& context) const {
+  const std::int64_t tokens = saved.normed.shape[0];
   Arena<kSpace>& kept = context.activations;
   const View<std::int32_t, 1, kSpace> starts = kept.template make<std::int32_t>(all_experts() + 1);
-  const View<std::int32_t, 1, kSpace> assignments =
-      context.workspace.template make<std::int32_t>(tokens * top_k);
   saved.positions = kept.template make<std::int32_t>(tokens, top_k);
   saved.sources = kept.template make<std::int32_t>(tokens * top_k);
+  const View<std::int32_t, 1, kSpace> assignments =
+      context.workspace.template make<std::int32_t>(tokens * top_k);
   kernels::permute_plan(kernels::PermutePlan<kSpace>{.ids = saved.ids,
                                                      .starts = starts,
                                                      .positions = saved.positions,
@@ -74,33 +71,65 @@ void Moe<P>::dispatch(View<const float, 2, kSpace> token_weights, Saved& saved, 
   const std::int64_t sent = saved.valid * top_k;
   saved.sources = saved.sources.slice(0, sent);
   const bool stays = context.degree(Axis::expert) == 1;
-  Arena<kSpace>& sent_in = stays ? kept : context.workspace;
-  const View<T, 2, kSpace> rows = sent_in.template make<T>(sent, hidden);
-  const View<float, 1, kSpace> row_weight = sent_in.template make<float>(sent);
-  kernels::gather_rows(kernels::GatherRows<T, kSpace>{.x = saved.normed, .index = saved.sources, .y = rows},
-                       context.queue);
+  const View<float, 1, kSpace> row_weight = (stays ? kept : context.workspace).template make<float>(sent);
   kernels::gather_rows(kernels::GatherRows<float, kSpace>{.x = as_column(token_weights.flat()),
                                                           .index = assignments.slice(0, sent),
                                                           .y = as_column(row_weight)},
                        context.queue);
-  if (stays) {
-    saved.starts = starts, saved.rows = rows, saved.row_weight = row_weight;
-    return;
-  }
-  saved.dispatch = parallel::plan_dispatch(context.exchange, name, starts, kept);
-  saved.starts = saved.dispatch.starts;
-  saved.rows = kept.template make<T>(saved.dispatch.received(), hidden);
-  saved.row_weight = kept.template make<float>(saved.dispatch.received());
-  parallel::dispatch_rows(
+  saved.starts = starts, saved.row_weight = row_weight;
+  if (stays) return;
+  saved.dispatch = parallel::plan_dispatch(
       context.exchange,
-      parallel::MoveRows<T, kSpace>{.name = name, .dispatch = saved.dispatch, .from = rows, .to = saved.rows},
-      context.workspace, context.queue);
+      parallel::PlanDispatch<kSpace>{.name = name, .starts = starts, .kept = kept, .staging = context.staging},
+      context.queue);
+  saved.starts = saved.dispatch.starts;
+  saved.row_weight = kept.template make<float>(saved.dispatch.received());
   parallel::dispatch_rows(context.exchange,
                           parallel::MoveRows<float, kSpace>{.name = name,
                                                             .dispatch = saved.dispatch,
                                                             .from = as_column(row_weight),
                                                             .to = as_column(saved.row_weight)},
                           context.workspace, context.queue);
+}
+
+/// The inputs of this rank's experts, from all ranks.
+template <Platform P>
+void Moe<P>::bring_rows(Saved& saved, Context<P>& context) const {
+  const ArenaScope scope(context.workspace);
+  const std::int64_t sent = saved.sources.shape[0], hidden = saved.normed.shape[1];
+  const bool stays = context.degree(Axis::expert) == 1;
+  const View<T, 2, kSpace> rows = (stays ? context.remade : context.workspace).template make<T>(sent, hidden);
+  kernels::gather_rows(kernels::GatherRows<T, kSpace>{.x = saved.normed, .index = saved.sources, .y = rows},
+                       context.queue);
+  saved.rows = rows;
+  if (stays) return;
+  saved.rows = context.remade.template make<T>(saved.dispatch.received(), hidden);
+  parallel::dispatch_rows(
+      context.exchange,
+      parallel::MoveRows<T, kSpace>{.name = name, .dispatch = saved.dispatch, .from = rows, .to = saved.rows},
+      context.workspace, context.queue);
+}
+
+/// What goes into the down projection.
+template <Platform P>
+void Moe<P>::activate(Saved& saved, Context<P>& context) const {
+  const std::int64_t rows = saved.rows.shape[0];
+  saved.gate_up = context.remade.template make<T>(rows, 2 * width());
+  saved.active = context.remade.template make<T>(rows, width());
+  kernels::grouped_gemm_forward(
+      kernels::GroupedGemmForward<T, kSpace>{
+          .x = saved.rows, .w = weights.gate_up, .starts = saved.starts, .y = saved.gate_up},
+      context.queue);
+  kernels::swiglu_forward(
+      kernels::SwigluForward<T, kSpace>{
+          .gate_up = saved.gate_up, .row_weight = saved.row_weight, .y = saved.active},
+      context.queue);
+}
+
+template <Platform P>
+void Moe<P>::remake(Saved& saved, Context<P>& context) const {
+  bring_rows(saved, context);
+  activate(saved, context);
 }
 
 /// Rows of this rank's experts back on the ranks of their tokens, in those ranks' expert order.
@@ -122,18 +151,8 @@ void Moe<P>::forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, 
   const ArenaScope scope(context.workspace);
   saved.normed = normed;
   saved.real_tokens = real_tokens;
-  dispatch(route(saved, context), saved, context);
-  const std::int64_t rows = saved.rows.shape[0];
-  saved.gate_up = context.activations.template make<T>(rows, 2 * width());
-  saved.active = context.activations.template make<T>(rows, width());
-  kernels::grouped_gemm_forward(
-      kernels::GroupedGemmForward<T, kSpace>{
-          .x = saved.rows, .w = weights.gate_up, .starts = saved.starts, .y = saved.gate_up},
-      context.queue);
-  kernels::swiglu_forward(
-      kernels::SwigluForward<T, kSpace>{
-          .gate_up = saved.gate_up, .row_weight = saved.row_weight, .y = saved.active},
-      context.queue);
+  plan(route(saved, context), saved, context);
+  remake(saved, context);
   const View<T, 2, kSpace> out = context.workspace.template make<T>(saved.rows.shape);
   kernels::grouped_gemm_forward(
       kernels::GroupedGemmForward<T, kSpace>{
@@ -153,8 +172,11 @@ void Moe<P>::backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, k
   const View<T, 2, kSpace> dactive = context.workspace.template make<T>(saved.active.shape);
   const View<T, 2, kSpace> dgate_up = context.workspace.template make<T>(saved.gate_up.shape);
   kernels::grouped_gemm_weight_gradient(
-      kernels::GroupedGemmWeightGradient<T, kSpace>{
-          .dy = dout_to_drows, .x = saved.active, .starts = saved.starts, .dw = gradients.down},
+      kernels::GroupedGemmWeightGradient<T, kSpace, G>{.dy = dout_to_drows,
+                                                       .x = saved.active,
+                                                       .starts = saved.starts,
+                                                       .dw = gradients.down,
+                                                       .into = context.into},
       context.queue);
   kernels::grouped_gemm_input_gradient(
       kernels::GroupedGemmInputGradient<T, kSpace>{
@@ -167,8 +189,11 @@ void Moe<P>::backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, k
                                                               .drow_weight = drow_weight},
                            context.queue);
   kernels::grouped_gemm_weight_gradient(
-      kernels::GroupedGemmWeightGradient<T, kSpace>{
-          .dy = dgate_up, .x = saved.rows, .starts = saved.starts, .dw = gradients.gate_up},
+      kernels::GroupedGemmWeightGradient<T, kSpace, G>{.dy = dgate_up,
+                                                       .x = saved.rows,
+                                                       .starts = saved.starts,
+                                                       .dw = gradients.gate_up,
+                                                       .into = context.into},
       context.queue);
   kernels::grouped_gemm_input_gradient(
       kernels::GroupedGemmInputGradient<T, kSpace>{
@@ -236,26 +261,25 @@ void Moe<P>::backward(const BlockGradient<P>& gradient, AuxCoefficients coeffici
                                                           .y = as_column(dweights.flat())},
                        context.queue);
   const View<const T, 2, kSpace> dlogits = backward_router(dweights, coefficients, saved, context);
-  linear_weight_gradient<T, kSpace>(dlogits, saved.normed, gradients.router, context.queue);
+  linear_weight_gradient<T, G, kSpace>(dlogits, saved.normed, gradients.router, context.into, context.queue);
   linear_input_gradient<T, kSpace>(dlogits, weights.router, gradient.dnormed, Into::add, context.queue);
 }
 
-template <Platform P>
-RouterReport report(const typename Moe<P>::Saved& saved, std::int64_t top_k) {
-  const std::int64_t experts = saved.probabilities.shape[1];
+RouterReport report(View<const float, 1, Space::host> statistics, std::int64_t real_tokens,
+                    std::int64_t top_k) {
+  const std::int64_t experts = (statistics.size() - 1) / 2;
   RouterReport report;
-  report.expert_tokens.assign(saved.statistics.data, saved.statistics.data + experts);
-  if (saved.real_tokens == 0) return report;
-  const double tokens = double(saved.real_tokens);
-  for (std::int64_t e = 0; e < experts; ++e) {
-    report.aux += double(saved.statistics(e)) * double(saved.statistics(experts + e));
-  }
+  report.expert_tokens.assign(statistics.data, statistics.data + experts);
+  if (real_tokens == 0) return report;
+  const double tokens = double(real_tokens);
+  for (std::int64_t e = 0; e < experts; ++e)
+    report.aux += double(statistics(e)) * double(statistics(experts + e));
   report.aux *= double(experts) / (tokens * tokens * double(top_k));
-  report.z = double(saved.statistics(2 * experts)) / tokens;
+  report.z = double(statistics(2 * experts)) / tokens;
   return report;
 }
 
-template struct Moe<HostFp32>;
-template RouterReport report<HostFp32>(const Moe<HostFp32>::Saved&, std::int64_t);
+#define INSTANTIATE(P) template struct Moe<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::layers

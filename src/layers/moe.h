@@ -7,7 +7,7 @@
 
 namespace moebius::layers {
 
-/// E: const T for weights, float for their gradients. Experts are those of this rank.
+/// E: const T for weights, the type of gradients for those. Experts are those of this rank.
 template <class E, Space S>
 struct MoeParameters {
   View<E, 2, S> router;   // [all experts, hidden]; whole on every rank
@@ -26,28 +26,30 @@ struct AuxCoefficients {
 template <Platform P>
 struct Moe {
   using T = typename P::Storage;
+  using G = typename P::Gradient;
   static constexpr Space kSpace = P::kSpace;
   using Weights = MoeParameters<const T, kSpace>;
-  using Gradients = MoeParameters<float, kSpace>;
+  using Gradients = MoeParameters<G, kSpace>;
 
   struct Saved {
     View<const T, 2, kSpace> normed;       // [tokens / tensor, hidden]; the input
     View<float, 2, kSpace> probabilities;  // [tokens / tensor, all experts]
     View<float, 1, kSpace> log_sum_exp;    // [tokens / tensor]
     View<std::int32_t, 2, kSpace> ids;     // [tokens / tensor, top_k]
-    // Of the whole micro batch: tokens sent to each expert, sums of each expert's probability, and the sum of
-    // log_sum_exp^2. [2 * all experts + 1]
+    // Given by the caller, who reads it later. Of the whole micro batch: tokens sent to each expert, sums of
+    // each expert's probability, and the sum of log_sum_exp^2. [statistics_size()]
     View<float, 1, kSpace> statistics;
     View<std::int32_t, 2, kSpace>
         positions;  // [tokens / tensor, top_k]; row of each assignment, in expert order
     View<std::int32_t, 1, kSpace> sources;       // [tokens / tensor * top_k]; token of each row
     View<const std::int32_t, 1, kSpace> starts;  // [experts + 1]; rows of each of this rank's experts
     parallel::Dispatch<kSpace> dispatch;         // with an expert axis
-    View<T, 2, kSpace> rows;                     // [rows, hidden]; inputs of this rank's experts
-    View<float, 1, kSpace> row_weight;           // [rows]; routing weights
-    View<T, 2, kSpace> gate_up;                  // [rows, 2 * width]
-    View<T, 2, kSpace> active;     // [rows, width]; times the routing weight: what goes into `down`
-    std::int64_t valid = 0;        // this rank's tokens that are no padding
+    View<T, 2, kSpace> rows;            // [rows, hidden]; inputs of this rank's experts; can be remade
+    View<float, 1, kSpace> row_weight;  // [rows]; routing weights
+    View<T, 2, kSpace> gate_up;         // [rows, 2 * width]; can be remade
+    View<T, 2, kSpace>
+        active;              // [rows, width]; times the routing weight: what goes into `down`; can be remade
+    std::int64_t valid = 0;  // this rank's tokens that are no padding
     std::int64_t real_tokens = 0;  // of the micro batch
   };
 
@@ -62,14 +64,19 @@ struct Moe {
   void forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, View<T, 2, kSpace> delta,
                Saved& saved, Context<P>& context) const;
 
+  /// rows, gate_up and active again; `normed` is there.
+  void remake(Saved& saved, Context<P>& context) const;
   void backward(const BlockGradient<P>& gradient, AuxCoefficients coefficients, const Saved& saved,
                 const Gradients& gradients, Context<P>& context) const;
+  [[nodiscard]] static std::int64_t statistics_size(std::int64_t all_experts) { return 2 * all_experts + 1; }
 
  private:
   [[nodiscard]] std::int64_t all_experts() const { return weights.router.shape[0]; }
   [[nodiscard]] std::int64_t width() const { return weights.down.shape[2]; }
   [[nodiscard]] View<float, 2, kSpace> route(Saved& saved, Context<P>& context) const;
-  void dispatch(View<const float, 2, kSpace> token_weights, Saved& saved, Context<P>& context) const;
+  void plan(View<const float, 2, kSpace> token_weights, Saved& saved, Context<P>& context) const;
+  void bring_rows(Saved& saved, Context<P>& context) const;
+  void activate(Saved& saved, Context<P>& context) const;
   void backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, kSpace> drow_weight,
                         const Saved& saved, const Gradients& gradients, Context<P>& context) const;
   [[nodiscard]] View<const T, 2, kSpace> backward_router(View<const float, 2, kSpace> dweights,
@@ -82,7 +89,8 @@ struct RouterReport {
   double aux = 0, z = 0;
   std::vector<double> expert_tokens;  // [all experts]
 };
-template <Platform P>
-[[nodiscard]] RouterReport report(const typename Moe<P>::Saved& saved, std::int64_t top_k);
+/// From the statistics of Moe::Saved, in host memory.
+[[nodiscard]] RouterReport report(View<const float, 1, Space::host> statistics, std::int64_t real_tokens,
+                                  std::int64_t top_k);
 
 }  // namespace moebius::layers

@@ -7,7 +7,7 @@ namespace moebius::layers {
 template <Platform P>
 void ResidualNorm<P>::forward(const Input& input, Saved& saved, Context<P>& context) const {
   const auto [tokens, hidden] = input.stream.shape;
-  saved.normed = context.activations.template make<T>(tokens, hidden);
+  saved.normed = context.remade.template make<T>(tokens, hidden);
   saved.inv_rms = context.activations.template make<float>(tokens);
   if (input.delta.data == nullptr) {
     saved.sum = input.stream;
@@ -29,18 +29,29 @@ void ResidualNorm<P>::forward(const Input& input, Saved& saved, Context<P>& cont
 }
 
 template <Platform P>
-void ResidualNorm<P>::backward(const Gradient& gradient, const Saved& saved, View<float, 1, kSpace> dgain,
+void ResidualNorm<P>::remake(Saved& saved, Context<P>& context) const {
+  saved.normed = context.remade.template make<T>(saved.sum.shape);
+  kernels::rmsnorm_forward(
+      kernels::RmsNormForward<T, kSpace>{
+          .x = saved.sum, .gain = gain, .y = saved.normed, .inv_rms = saved.inv_rms, .epsilon = epsilon},
+      context.queue);
+}
+
+template <Platform P>
+void ResidualNorm<P>::backward(const Gradient& gradient, const Saved& saved, View<G, 1, kSpace> dgain,
                                Context<P>& context) const {
-  kernels::rmsnorm_backward(kernels::RmsNormBackward<T, kSpace>{.dy = gradient.dnormed,
-                                                                .x = saved.sum,
-                                                                .gain = gain,
-                                                                .inv_rms = saved.inv_rms,
-                                                                .add = gradient.beside,
-                                                                .dx = gradient.dstream,
-                                                                .dgain = dgain},
+  kernels::rmsnorm_backward(kernels::RmsNormBackward<T, kSpace, G>{.dy = gradient.dnormed,
+                                                                   .x = saved.sum,
+                                                                   .gain = gain,
+                                                                   .inv_rms = saved.inv_rms,
+                                                                   .add = gradient.beside,
+                                                                   .dx = gradient.dstream,
+                                                                   .dgain = dgain,
+                                                                   .into = context.into},
                             context.queue);
 }
 
-template struct ResidualNorm<HostFp32>;
+#define INSTANTIATE(P) template struct ResidualNorm<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::layers

@@ -8,6 +8,7 @@ namespace moebius::layers {
 template <Platform P>
 struct ResidualNorm {
   using T = typename P::Storage;
+  using G = typename P::Gradient;
   static constexpr Space kSpace = P::kSpace;
 
   struct Input {
@@ -17,7 +18,7 @@ struct ResidualNorm {
   };
   struct Saved {
     View<const T, 2, kSpace> sum;    // the stream that was normalised
-    View<T, 2, kSpace> normed;       // [tokens / tensor, hidden]
+    View<T, 2, kSpace> normed;       // [tokens / tensor, hidden]; can be remade
     View<float, 1, kSpace> inv_rms;  // [tokens / tensor]
   };
 
@@ -25,13 +26,14 @@ struct ResidualNorm {
   float epsilon;
 
   void forward(const Input& input, Saved& saved, Context<P>& context) const;
+  void remake(Saved& saved, Context<P>& context) const;
 
   struct Gradient {
     View<const T, 2, kSpace> dnormed;  // [tokens / tensor, hidden]
     View<const T, 2, kSpace> beside;   // what reaches the stream on its other way; or empty
     View<T, 2, kSpace> dstream;  // overwritten: the gradient in `sum` and so in `delta`; may be the others
   };
-  void backward(const Gradient& gradient, const Saved& saved, View<float, 1, kSpace> dgain,
+  void backward(const Gradient& gradient, const Saved& saved, View<G, 1, kSpace> dgain,
                 Context<P>& context) const;
 };
 

@@ -37,10 +37,32 @@ HostBatch::HostBatch(const PackedTokens& packed, std::int64_t multiple)
 TokenBatch<Space::host> HostBatch::view() const {
   return {.ids = view_of(ids_),
           .places = {.positions = view_of(positions_),
-                     .segments = {.query_starts = view_of(starts_), .key_starts = view_of(starts_)}},
+                     .segments = {.query_starts = view_of(starts_),
+                                  .key_starts = view_of(starts_),
+                                  .longest = longest_,
+                                  .padding = std::int64_t(ids_.size()) - real_tokens_}},
           .targets = {.rows = view_of(target_rows_),
                       .ids = view_of(target_ids_),
                       .entry_of = view_of(target_of_token_)},
+          .real_tokens = real_tokens_,
+          .longest = longest_};
+}
+
+template <Space S>
+TokenBatch<S> HostBatch::placed(Arena<S>& arena, Staging<S>& staging, Queue<S> queue) const {
+  const auto place = [&](const std::vector<std::int32_t>& values) {
+    return moebius::placed<std::int32_t>(values, arena, staging, queue);
+  };
+  const View<std::int32_t, 1, S> starts = place(starts_);
+  return {.ids = place(ids_),
+          .places = {.positions = place(positions_),
+                     .segments = {.query_starts = starts,
+                                  .key_starts = starts,
+                                  .longest = longest_,
+                                  .padding = std::int64_t(ids_.size()) - real_tokens_}},
+          .targets = {.rows = place(target_rows_),
+                      .ids = place(target_ids_),
+                      .entry_of = place(target_of_token_)},
           .real_tokens = real_tokens_,
           .longest = longest_};
 }
@@ -51,5 +73,8 @@ std::vector<float> HostBatch::of_targets(std::span<const float> of_tokens) const
   for (const std::int32_t row : target_rows_) values.push_back(of_tokens[std::size_t(row)]);
   return values;
 }
+
+#define INSTANTIATE(S) template TokenBatch<S> HostBatch::placed(Arena<S>&, Staging<S>&, Queue<S>) const;
+MOEBIUS_EACH_SPACE(INSTANTIATE)
 
 }  // namespace moebius::models

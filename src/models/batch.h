@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -25,17 +26,28 @@ struct PackedTokens {
   std::span<const std::int32_t> starts;          // [samples + 1]; first token of each sample, then the end
 };
 
+/// What the tokens of a micro batch are padded to a multiple of: its tensor ranks share them evenly, and on a
+/// device attention runs over tiles of 128.
+template <Space S>
+[[nodiscard]] constexpr std::int64_t token_multiple(std::int64_t tensor_degree) {
+  return S == Space::host ? tensor_degree : std::lcm(std::int64_t{128}, tensor_degree);
+}
+
 /// The lists of a TokenBatch, in host memory.
 class HostBatch {
  public:
-  /// Pads to a multiple of `multiple` (the tensor degree), at least to `multiple`.
+  /// Pads to a multiple of `multiple` (see token_multiple), at least to `multiple`.
   HostBatch(const PackedTokens& packed, std::int64_t multiple);
 
   /// Valid as long as this object.
   [[nodiscard]] TokenBatch<Space::host> view() const;
+  /// The same in a space, copied there.
+  template <Space S>
+  [[nodiscard]] TokenBatch<S> placed(Arena<S>& arena, Staging<S>& staging, Queue<S> queue) const;
   [[nodiscard]] std::int64_t target_count() const { return std::int64_t(target_rows_.size()); }
   /// The entries of a list over all tokens that belong to targets, in their order: [targets].
   [[nodiscard]] std::vector<float> of_targets(std::span<const float> of_tokens) const;
+  [[nodiscard]] std::int64_t real_tokens() const { return real_tokens_; }
 
  private:
   std::vector<std::int32_t> ids_, positions_, starts_;

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "layers/lm_head.h"
+#include "kernels/attention/attention.h"
+#include "layers/layers.h"
+#include "models/batch.h"
 #include "models/models.h"
 
 namespace moebius::models {
@@ -11,142 +13,252 @@ namespace {
 
 constexpr std::int64_t kFloat = 4, kInt = 4;  // bytes
 
-/// One allocation: arenas hand out multiples of 64 bytes, at least one.
-std::int64_t room(std::int64_t count, std::int64_t element = kFloat) {
-  return round_up(std::max<std::int64_t>(count * element, 1), 64);
-}
-
 /// A rank's extents, and what each part of a decoder allocates with them, in the order of the code.
 class Extents {
  public:
-  Extents(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape)
+  Extents(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
+          const MemoryFormat& format)
       : config_(config),
+        format_(format),
         tensor_(mesh.degree(Axis::tensor)),
         expert_(mesh.degree(Axis::expert)),
-        tokens_(std::max(round_up(shape.tokens, tensor_), tensor_)),
+        tokens_(padded(shape.tokens, format.space, tensor_)),
         here_(tokens_ / tensor_),
         targets_(shape.targets),
         local_vocab_(divide_up(config.vocab, tensor_)),
         q_(config.heads / tensor_ * config.head_dim),
-        qk_((config.heads + config.kv_heads) / tensor_ * config.head_dim),
-        qkv_((config.heads + 2 * config.kv_heads) / tensor_ * config.head_dim),
+        kv_(config.kv_heads / tensor_ * config.head_dim),
         width_(config.dense_width / tensor_),
         sent_(std::min(here_, shape.tokens) * config.top_k),
         received_(expert_ == 1 ? sent_ : std::int64_t(std::ceil(double(sent_) * shape.expert_load))) {}
 
-  [[nodiscard]] std::int64_t stream() const { return room(here_ * config_.hidden); }
-  [[nodiscard]] std::int64_t norm() const { return stream() + room(here_); }
+  /// One allocation: arenas hand out multiples of their alignment, at least one.
+  [[nodiscard]] std::int64_t room(std::int64_t count, std::int64_t element) const {
+    const std::int64_t unit =
+        format_.space == Space::host ? Memory<Space::host>::kAlignment : Memory<Space::device>::kAlignment;
+    return round_up(std::max<std::int64_t>(count * element, 1), unit);
+  }
+  [[nodiscard]] std::int64_t stored(std::int64_t count) const { return room(count, format_.storage); }
+  [[nodiscard]] std::int64_t floats(std::int64_t count) const { return room(count, kFloat); }
+  [[nodiscard]] std::int64_t ints(std::int64_t count) const { return room(count, kInt); }
 
-  [[nodiscard]] std::int64_t attention_saved() const {
+  [[nodiscard]] std::int64_t stream() const { return stored(here_ * config_.hidden); }
+
+  // Of a layer's Saved, what stays and what can be remade.
+  [[nodiscard]] std::int64_t norm_kept() const { return floats(here_); }
+  [[nodiscard]] std::int64_t norm_remade() const { return stream(); }
+  [[nodiscard]] std::int64_t attention_kept() const {
     const std::int64_t heads = config_.heads / tensor_, all_heads = heads + config_.kv_heads / tensor_;
-    const std::int64_t normed = config_.qk_norm ? room(tokens_ * qk_) + room(tokens_ * all_heads) : 0;
-    return room(tokens_ * qkv_) + normed + room(tokens_ * q_) + room(heads * tokens_);
+    return stored(tokens_ * (q_ + 2 * kv_)) + (config_.qk_norm ? floats(tokens_ * all_heads) : 0) +
+           stored(tokens_ * q_) + floats(tokens_ * heads);
   }
-  [[nodiscard]] std::int64_t dense_saved() const {
-    return room(tokens_ * 2 * width_) + room(tokens_ * width_);
+  [[nodiscard]] std::int64_t attention_remade() const { return stored(tokens_ * q_) + stored(tokens_ * kv_); }
+  [[nodiscard]] std::int64_t mlp_kept(bool is_moe) const {
+    if (!is_moe) return 0;
+    const std::int64_t experts = config_.experts;
+    const std::int64_t router = floats(here_ * experts) + floats(here_) + ints(here_ * config_.top_k);
+    const std::int64_t plan = ints(experts + 1) + 2 * ints(here_ * config_.top_k);
+    const std::int64_t dispatch = expert_ == 1 ? 0 : ints(experts / expert_ + 1) + 2 * ints(received_);
+    return router + plan + dispatch + floats(received_);
   }
-  [[nodiscard]] std::int64_t moe_saved() const {
-    const std::int64_t experts = config_.experts, width = config_.expert_width;
-    const std::int64_t router =
-        room(here_ * experts) + room(here_) + room(here_ * config_.top_k, kInt) + room(2 * experts + 1);
-    const std::int64_t plan = room(experts + 1, kInt) + 2 * room(here_ * config_.top_k, kInt);
-    const std::int64_t dispatch =
-        expert_ == 1 ? 0 : room(experts / expert_ + 1, kInt) + 2 * room(received_, kInt);
-    return router + plan + dispatch + room(received_ * config_.hidden) + room(received_) +
-           room(received_ * 2 * width) + room(received_ * width);
+  [[nodiscard]] std::int64_t mlp_remade(bool is_moe) const {
+    if (!is_moe) return stored(tokens_ * 2 * width_) + stored(tokens_ * width_);
+    const std::int64_t width = config_.expert_width;
+    return stored(received_ * config_.hidden) + stored(received_ * 2 * width) + stored(received_ * width);
   }
-  [[nodiscard]] std::int64_t mlp_saved(bool is_moe) const { return is_moe ? moe_saved() : dense_saved(); }
+  [[nodiscard]] std::int64_t layer_kept(bool is_moe) const {
+    return 2 * norm_kept() + attention_kept() + mlp_kept(is_moe);
+  }
+  [[nodiscard]] std::int64_t layer_remade(bool is_moe) const {
+    return 2 * norm_remade() + attention_remade() + mlp_remade(is_moe);
+  }
+  [[nodiscard]] std::int64_t router_statistics() const {
+    const auto moe_layers = std::ranges::count(config_.is_moe_layer, true);
+    return floats(moe_layers * layers::Moe<HostFp32>::statistics_size(config_.experts));
+  }
 
   /// All tokens, gathered from the tensor ranks or to be summed over them.
-  [[nodiscard]] std::int64_t whole() const { return tensor_ == 1 ? 0 : room(tokens_ * config_.hidden); }
+  [[nodiscard]] std::int64_t whole() const { return tensor_ == 1 ? 0 : stored(tokens_ * config_.hidden); }
 
-  [[nodiscard]] std::int64_t dense_forward() const { return 2 * whole(); }
-  [[nodiscard]] std::int64_t moe_forward() const {
-    const std::int64_t routing =
-        room(here_ * config_.top_k) + room(config_.experts, kInt) + room(here_ * config_.top_k, kInt);
-    if (expert_ == 1) return routing + room(received_ * config_.hidden);
-    const std::int64_t sent = room(sent_ * config_.hidden) + room(sent_);
-    return routing + sent + std::max(regrouped(), room(received_ * config_.hidden) + brought_back());
-  }
+  [[nodiscard]] std::int64_t mlp_forward(bool is_moe) const { return is_moe ? moe_forward() : whole(); }
   [[nodiscard]] std::int64_t attention_backward() const {
-    return 3 * whole() + room(tokens_ * q_) + room(tokens_ * qkv_);
+    return 3 * whole() + stored(tokens_ * q_) + stored(tokens_ * (q_ + 2 * kv_)) + attention_remade();
   }
-  [[nodiscard]] std::int64_t dense_backward() const {
-    return 3 * whole() + room(tokens_ * width_) + room(tokens_ * 2 * width_);
+  [[nodiscard]] std::int64_t mlp_backward(bool is_moe) const {
+    if (is_moe) return moe_backward();
+    return 3 * whole() + stored(tokens_ * width_) + stored(tokens_ * 2 * width_);
   }
-  [[nodiscard]] std::int64_t moe_backward() const {
-    const std::int64_t width = config_.expert_width, top_k = config_.top_k;
-    const std::int64_t experts = room(received_ * width) + room(received_ * 2 * width);
-    const std::int64_t router = room(config_.experts) + room(here_ * config_.experts);
-    const std::int64_t rows = room(sent_ * config_.hidden);
-    const std::int64_t dweights = room(here_ * top_k);
-    if (expert_ == 1) return rows + room(received_) + std::max(experts, dweights + router);
-    const std::int64_t arrived = room(received_ * config_.hidden);
-    const std::int64_t back = room(sent_ * config_.hidden) + dweights + room(sent_);
-    const std::int64_t after = std::max({experts, brought_back(), back + std::max(router, room(received_))});
-    return rows + arrived + std::max(regrouped(), room(received_) + after);
-  }
+  /// Of remake, for a layer.
+  [[nodiscard]] std::int64_t mlp_remaking(bool is_moe) const { return is_moe ? moe_rows() : whole(); }
   [[nodiscard]] std::int64_t head(bool with_gradient) const {
-    const std::int64_t chunk = std::min(layers::LmHead<HostFp32>::chunk_targets(local_vocab_), targets_);
-    const std::int64_t rows = room(2 * chunk) + room(chunk * config_.hidden) + room(chunk * local_vocab_) +
-                              room(chunk) + (tensor_ == 1 ? 0 : room(chunk));
-    const std::int64_t dx = with_gradient ? room(targets_ * config_.hidden) : 0;
+    const std::int64_t most = format_.space == Space::host
+                                  ? layers::LmHead<HostFp32>::chunk_targets(local_vocab_)
+                                  : device_chunk_targets();
+    const std::int64_t chunk = std::min(most, targets_);
+    const std::int64_t rows = floats(2 * chunk) + stored(chunk * config_.hidden) +
+                              stored(chunk * local_vocab_) + floats(chunk) +
+                              (tensor_ == 1 ? 0 : floats(chunk));
+    const std::int64_t dx = with_gradient ? stored(targets_ * config_.hidden) : 0;
     const std::int64_t after = with_gradient ? whole() : 0;
     return whole() + dx + std::max(chunk == 0 ? 0 : rows, after);
   }
   [[nodiscard]] std::int64_t embedding() const { return whole(); }
+  [[nodiscard]] std::int64_t log_probabilities() const { return floats(targets_); }
+  /// What HostBatch::placed and the weights of the targets take; one sample.
+  [[nodiscard]] std::int64_t lists() const {
+    return 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + floats(targets_);
+  }
+  [[nodiscard]] std::int64_t scratch() const {
+    if (format_.space == Space::host) return 0;
+    return kernels::attention_scratch_bytes({.tokens = tokens_,
+                                             .heads = config_.heads / tensor_,
+                                             .kv_heads = config_.kv_heads / tensor_,
+                                             .head_dim = config_.head_dim});
+  }
 
  private:
-  /// Rows between their order on arrival and the order of the experts; none where these are the same.
-  [[nodiscard]] std::int64_t regrouped() const {
-    return config_.experts == expert_ ? 0 : room(received_ * config_.hidden);
+  static std::int64_t padded(std::int64_t tokens, Space space, std::int64_t tensor) {
+    const std::int64_t multiple =
+        space == Space::host ? token_multiple<Space::host>(tensor) : token_multiple<Space::device>(tensor);
+    return std::max(round_up(tokens, multiple), multiple);
   }
-  [[nodiscard]] std::int64_t brought_back() const { return room(sent_ * config_.hidden) + regrouped(); }
+  [[nodiscard]] std::int64_t device_chunk_targets() const {
+    return format_.storage == 2 ? layers::LmHead<DeviceBf16>::chunk_targets(local_vocab_)
+                                : layers::LmHead<DeviceFp32>::chunk_targets(local_vocab_);
+  }
+  [[nodiscard]] std::int64_t moe_rows() const {
+    return expert_ == 1 ? 0 : stored(sent_ * config_.hidden) + regrouped(config_.hidden);
+  }
+  [[nodiscard]] std::int64_t moe_forward() const {
+    const std::int64_t routing =
+        floats(here_ * config_.top_k) + ints(config_.experts) + ints(here_ * config_.top_k);
+    const std::int64_t out = stored(received_ * config_.hidden);
+    if (expert_ == 1) return routing + out;
+    return routing + floats(sent_) + std::max(moe_rows(), out + brought_back());
+  }
+  [[nodiscard]] std::int64_t moe_backward() const {
+    const std::int64_t width = config_.expert_width, top_k = config_.top_k;
+    const std::int64_t experts = stored(received_ * width) + stored(received_ * 2 * width);
+    const std::int64_t rounded = format_.storage == kFloat ? 0 : stored(here_ * config_.experts);
+    const std::int64_t router = floats(config_.experts) + floats(here_ * config_.experts) + rounded;
+    const std::int64_t rows = stored(sent_ * config_.hidden);
+    const std::int64_t dweights = floats(here_ * top_k);
+    if (expert_ == 1) return rows + floats(received_) + std::max(experts, dweights + router);
+    const std::int64_t arrived = stored(received_ * config_.hidden);
+    const std::int64_t back = stored(sent_ * config_.hidden) + dweights + floats(sent_);
+    const std::int64_t after =
+        std::max({experts, brought_back(), back + std::max(router, floats(received_))});
+    return rows + arrived + std::max(regrouped(config_.hidden), floats(received_) + after);
+  }
+  /// Rows between their order on arrival and the order of the experts; none where these are the same.
+  [[nodiscard]] std::int64_t regrouped(std::int64_t width) const {
+    return config_.experts == expert_ ? 0 : stored(received_ * width);
+  }
+  [[nodiscard]] std::int64_t brought_back() const {
+    return stored(sent_ * config_.hidden) + regrouped(config_.hidden);
+  }
 
   const ModelConfig& config_;
+  MemoryFormat format_;
   std::int64_t tensor_, expert_, tokens_, here_, targets_, local_vocab_;
-  std::int64_t q_, qk_, qkv_, width_, sent_, received_;
+  std::int64_t q_, kv_, width_, sent_, received_;
 };
 
-ModelMemory fixed_memory(const ModelConfig& config, const Mesh& mesh, std::int64_t longest) {
+ModelMemory fixed_memory(const ModelConfig& config, const Mesh& mesh, std::int64_t longest, const Extents& of,
+                         const MemoryFormat& format) {
   const std::int64_t elements = ShardLayout(parameter_table(config), mesh).size();
-  return {.weights = room(elements), .tables = 2 * room(longest * config.head_dim / 2)};
+  return {.weights = of.room(elements, format.storage),
+          .tables = 2 * of.floats(longest * config.head_dim / 2)};
+}
+
+std::int64_t truth_bytes(Truth truth) {
+  switch (truth) {
+    case Truth::weights: return 0;
+    case Truth::master: return 4;
+    case Truth::remainder: return 2;
+  }
+  return 0;
+}
+
+/// What the layers keep from forward to backward, each with the stream that goes into it and between its
+/// blocks.
+struct Kept {
+  std::int64_t activations = 0, remade = 0;
+};
+
+Kept kept_by_layers(const ModelConfig& config, const Extents& of, const MemoryFormat& format) {
+  Kept kept;
+  const auto whole_layer = [&](std::int64_t n) {
+    const bool is_moe = config.is_moe_layer[std::size_t(n)];
+    return of.layer_kept(is_moe) + of.layer_remade(is_moe);
+  };
+  if (format.recompute == Recompute::full) {
+    std::int64_t largest = 0;
+    for (std::int64_t begin = 0; begin < config.layers; begin += format.group_layers) {
+      std::int64_t group = 0;
+      const std::int64_t end = std::min(begin + format.group_layers, config.layers);
+      for (std::int64_t n = begin; n < end; ++n) group += (n == begin ? 1 : 2) * of.stream() + whole_layer(n);
+      largest = std::max(largest, group);
+    }
+    return {divide_up(config.layers, format.group_layers) * of.stream() + of.router_statistics() + largest,
+            0};
+  }
+  for (std::int64_t n = 0; n < config.layers; ++n) {
+    const bool is_moe = config.is_moe_layer[std::size_t(n)];
+    kept.activations += (n == 0 ? 1 : 2) * of.stream() + of.layer_kept(is_moe);
+    if (format.recompute == Recompute::nothing) kept.activations += of.layer_remade(is_moe);
+    if (format.recompute == Recompute::selective)
+      kept.remade = std::max(kept.remade, of.layer_remade(is_moe));
+  }
+  return kept;
 }
 
 }  // namespace
 
 ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
-                            std::int64_t longest) {
-  const Extents of(config, mesh, shape);
-  ModelMemory memory = fixed_memory(config, mesh, longest);
-  memory.gradients = memory.weights;
-  memory.moments = 2 * memory.weights;
-  // Embedding, the last norm's sum and the gradient in the hidden states; the last norm; log-probabilities.
-  memory.activations = 3 * of.stream() + of.norm() + room(shape.targets);
-  std::int64_t forward = of.embedding(), backward = of.embedding();
-  for (std::size_t n = 0; n < config.is_moe_layer.size(); ++n) {
-    const bool is_moe = config.is_moe_layer[n];
-    memory.activations +=
-        (n == 0 ? 1 : 2) * of.stream() + 2 * of.norm() + of.attention_saved() + of.mlp_saved(is_moe);
-    forward = std::max({forward, of.whole(), is_moe ? of.moe_forward() : of.dense_forward()});
-    backward =
-        std::max({backward, of.attention_backward(), is_moe ? of.moe_backward() : of.dense_backward()});
+                            std::int64_t longest, const MemoryFormat& format) {
+  const Extents of(config, mesh, shape, format);
+  ModelMemory memory = fixed_memory(config, mesh, longest, of, format);
+  const std::int64_t elements = memory.weights / format.storage;
+  memory.gradients = elements * format.gradient;
+  memory.moments = 2 * elements * format.moment;
+  memory.truth = elements * truth_bytes(format.truth);
+  // The embedding and the gradient in the hidden states; the last norm with its sum; log-probabilities.
+  const bool full = format.recompute == Recompute::full, selective = format.recompute == Recompute::selective;
+  const Kept kept = kept_by_layers(config, of, format);
+  const std::int64_t last_sum = full ? 0 : of.stream();
+  memory.activations = 2 * of.stream() + last_sum + of.norm_kept() + of.router_statistics() +
+                       of.log_probabilities() + kept.activations + (selective ? 0 : of.norm_remade());
+  memory.remade = selective ? kept.remade + of.norm_remade() : 0;
+  memory.lists = of.lists();
+  std::int64_t forward = of.embedding(), backward = of.embedding(), again = 0;
+  for (const bool is_moe : config.is_moe_layer) {
+    forward = std::max({forward, of.whole(), of.mlp_forward(is_moe)});
+    backward = std::max({backward, of.attention_backward(), of.mlp_backward(is_moe)});
+    again = std::max({again, of.whole(), selective ? of.mlp_remaking(is_moe) : of.mlp_forward(is_moe)});
   }
+  if (selective) backward = std::max(backward, again);
+  if (full) backward = of.stream() + std::max(backward, again);
   memory.workspace = std::max(of.stream() + std::max(forward, backward), of.head(true));
+  memory.scratch = of.scratch();
   return memory;
 }
 
 ModelMemory scoring_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
-                           std::int64_t longest) {
-  const Extents of(config, mesh, shape);
-  ModelMemory memory = fixed_memory(config, mesh, longest);
-  std::int64_t layer = of.norm(), forward = of.embedding();  // the last norm stands after the layers
+                           std::int64_t longest, const MemoryFormat& format) {
+  const Extents of(config, mesh, shape, format);
+  ModelMemory memory = fixed_memory(config, mesh, longest, of, format);
+  const std::int64_t last_norm = of.norm_kept() + of.norm_remade();  // stands after the layers
+  std::int64_t layer = last_norm, forward = of.embedding();
   for (const bool is_moe : config.is_moe_layer) {
-    layer = std::max(layer, 2 * of.norm() + of.attention_saved() + of.mlp_saved(is_moe));
-    forward = std::max({forward, of.whole(), is_moe ? of.moe_forward() : of.dense_forward()});
+    layer = std::max(layer, of.layer_kept(is_moe) + of.layer_remade(is_moe));
+    forward = std::max({forward, of.whole(), of.mlp_forward(is_moe)});
   }
-  memory.activations = of.stream() + std::max(layer, of.norm() + room(shape.targets));
+  memory.activations =
+      of.stream() + of.router_statistics() + std::max(layer, last_norm + of.log_probabilities());
   memory.workspace = std::max(of.stream() + forward, of.head(false));
+  memory.lists = of.lists();
+  memory.scratch = of.scratch();
   return memory;
 }
 

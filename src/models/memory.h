@@ -2,7 +2,10 @@
 #include <cstdint>
 
 #include "models/config.h"
+#include "models/decoder/recompute.h"
 #include "models/parameter_table.h"
+#include "models/weight_state.h"
+#include "tensor/platform.h"
 
 namespace moebius::models {
 
@@ -15,28 +18,50 @@ struct MicroBatchShape {
   double expert_load = 1;
 };
 
+/// In which types a model is kept, and what it makes again rather than keep.
+struct MemoryFormat {
+  Space space = Space::host;
+  std::int64_t storage = 4, gradient = 4, moment = 4;  // bytes an element
+  Truth truth = Truth::weights;
+  Recompute recompute = Recompute::nothing;
+  std::int64_t group_layers = 1;  // with Recompute::full
+};
+/// Of a platform; moments, truth and recompute are the job's.
+template <Platform P>
+[[nodiscard]] MemoryFormat memory_format() {
+  return {
+      .space = P::kSpace, .storage = sizeof(typename P::Storage), .gradient = sizeof(typename P::Gradient)};
+}
+
 /// Bytes of this rank by purpose.
 struct ModelMemory {
   std::int64_t weights = 0, gradients = 0;
   std::int64_t moments = 0;      // of AdamW, both
+  std::int64_t truth = 0;        // what stands beside the weights: master or remainder
   std::int64_t activations = 0;  // what one micro batch keeps from forward for backward
+  std::int64_t remade = 0;       // what one layer makes again, with Recompute::selective
   std::int64_t workspace = 0;    // the most that any step of forward, loss or backward needs besides
+  std::int64_t lists = 0;        // token ids and the like of one micro batch; they lie among the activations
   std::int64_t tables = 0;       // rotary
+  std::int64_t scratch = 0;      // of single operations on a device (Device::scratch)
   [[nodiscard]] std::int64_t total() const {
-    return weights + gradients + moments + activations + workspace + tables;
+    return weights + gradients + moments + truth + activations + remade + workspace + lists + tables +
+           scratch;
   }
 };
 
-/// What training a decoder needs on this rank of the mesh in fp32, the same numbers that the arenas report:
-/// activations and workspace are Arena::peak_bytes of models/decoder (tests/models/memory_test.cpp), when the
-/// log-probabilities and the gradient in the hidden states lie among the activations. `longest`: see
+/// What training a decoder needs on this rank of the mesh, the same numbers that the arenas report:
+/// activations, remade and workspace are Arena::peak_bytes of models/decoder (tests/models/memory_test.cpp),
+/// when the log-probabilities and the gradient in the hidden states lie among the activations. `longest`: see
 /// Decoder::Options.
 [[nodiscard]] ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh,
-                                          const MicroBatchShape& shape, std::int64_t longest);
+                                          const MicroBatchShape& shape, std::int64_t longest,
+                                          const MemoryFormat& format = {});
 
 /// What a forward pass without backward needs (Decoder::Keep::nothing, log_probabilities): no gradients, no
 /// moments.
 [[nodiscard]] ModelMemory scoring_memory(const ModelConfig& config, const Mesh& mesh,
-                                         const MicroBatchShape& shape, std::int64_t longest);
+                                         const MicroBatchShape& shape, std::int64_t longest,
+                                         const MemoryFormat& format = {});
 
 }  // namespace moebius::models

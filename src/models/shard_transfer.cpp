@@ -117,8 +117,8 @@ template <Space S>
 typename StagingPair<S>::Piece StagingPair<S>::next() {
   if (pieces_[0].values == nullptr) {
     for (Piece& piece : pieces_) {
-      piece.values = memory_.template make<std::byte>(kElementBytes * kElements).data;
-      piece.beside = memory_.template make<std::byte>(kElementBytes * kElements).data;
+      piece.values = memory_.template make<std::byte>(piece_bytes()).data;
+      piece.beside = memory_.template make<std::byte>(piece_bytes()).data;
     }
   }
   turn_ = 1 - turn_;
@@ -135,8 +135,7 @@ void ShardUpload<S>::put(std::size_t index, std::span<const Run> runs, Dtype dty
     for (const Run& run : runs) send(offset, {run.local, run.whole, run.count}, dtype, elements);
   } else {
     for (const Stripe& stripe : stripes_of(runs)) {
-      for (const Stripe& part : parts_of(stripe, StagingPair<S>::kElements))
-        send(offset, part, dtype, elements);
+      for (const Stripe& part : parts_of(stripe, staging_.elements())) send(offset, part, dtype, elements);
     }
   }
 }
@@ -188,7 +187,7 @@ void ShardDownload<S>::get(std::size_t index, std::span<const Run> runs, std::by
   const std::int64_t offset = shards_.layout().row(index).offset;
   std::vector<Stripe> parts;
   for (const Run& run : runs) {
-    const auto more = parts_of({run.local, run.whole, run.count}, StagingPair<S>::kElements);
+    const auto more = parts_of({run.local, run.whole, run.count}, staging_.elements());
     parts.insert(parts.end(), more.begin(), more.end());
   }
   Found coming{};

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <array>
 #include <span>
 #include <vector>
@@ -26,25 +27,31 @@ struct Stripe {
 template <Space S>
 class StagingPair {
  public:
-  static constexpr std::int64_t kElements = std::int64_t{1} << 20;
-  static constexpr std::int64_t kElementBytes = 4;  // of the widest type that shards have
-
-  explicit StagingPair(Queue<S> queue) : queue_(queue) {}
+  /// For shards of `largest` elements in all: fewer make smaller pieces.
+  StagingPair(std::int64_t largest, Queue<S> queue)
+      : queue_(queue), elements_(std::clamp<std::int64_t>(largest, 1, kMostElements)) {}
   StagingPair(const StagingPair&) = delete;
   StagingPair& operator=(const StagingPair&) = delete;
   ~StagingPair();
 
   struct Piece {
-    std::byte* values;  // [kElements] of up to kElementBytes bytes
+    std::byte* values;  // [elements()] of up to kElementBytes bytes
     std::byte* beside;  // likewise, of what stands beside them
   };
   /// The piece whose turn it is; the other's copies may still be under way.
   [[nodiscard]] Piece next();
+  [[nodiscard]] std::int64_t elements() const { return elements_; }
   [[nodiscard]] Queue<S> queue() const { return queue_; }
 
  private:
+  static constexpr std::int64_t kMostElements = std::int64_t{1} << 20;
+  static constexpr std::int64_t kElementBytes = 4;  // of the widest type that shards have
+  static constexpr std::int64_t kAlignment = 256;   // bytes
+  [[nodiscard]] std::int64_t piece_bytes() const { return round_up(kElementBytes * elements_, kAlignment); }
+
   Queue<S> queue_;
-  Staging<S> memory_{"copies between host and device", 4 * kElementBytes* kElements};
+  std::int64_t elements_;
+  Staging<S> memory_{"copies between host and device", 4 * piece_bytes()};
   std::array<Piece, 2> pieces_{};
   std::size_t turn_ = 0;
 };
@@ -68,7 +75,7 @@ class ShardUpload {
 
  private:
   ShardUpload(const AnyShards<S>& shards, float* master, std::int16_t* remainder, Queue<S> queue)
-      : shards_(shards), master_(master), remainder_(remainder), staging_(queue) {}
+      : shards_(shards), master_(master), remainder_(remainder), staging_(shards.layout().size(), queue) {}
   void send(std::int64_t offset, const Stripe& part, Dtype dtype, const std::byte* elements);
 
   AnyShards<S> shards_;
@@ -98,7 +105,7 @@ class ShardDownload {
     const std::int16_t* remainder;
   };
   ShardDownload(const AnyShards<S>& shards, const std::int16_t* remainder, Dtype dtype, Queue<S> queue)
-      : shards_(shards), remainder_(remainder), dtype_(dtype), staging_(queue) {}
+      : shards_(shards), remainder_(remainder), dtype_(dtype), staging_(shards.layout().size(), queue) {}
   [[nodiscard]] Found fetch(std::int64_t first, std::int64_t count);
   void emit(const Found& found, std::int64_t count, std::byte* out) const;
 

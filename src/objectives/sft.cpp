@@ -5,62 +5,74 @@
 #include "objectives/host_batch.h"
 
 namespace moebius::objectives {
-namespace {
-
-/// -sum scale * log p in double, in the order of the targets.
-double loss_sum(const std::vector<float>& scale, View<const float, 1, Space::host> log_probabilities) {
-  double sum = 0;
-  for (std::size_t i = 0; i < scale.size(); ++i) sum -= double(scale[i]) * log_probabilities(std::int64_t(i));
-  return sum;
-}
-
-}  // namespace
 
 template <Platform P>
-MicroResult Sft<P>::accumulate(const data::MicroBatch& batch, const Share& share,
-                               const models::Shards<float, kSpace>& gradients) {
-  const models::HostBatch host = host_batch(batch, tensor_degree_);
-  const models::TokenBatch<kSpace> tokens = host.view();
-  const std::vector<float> scale = host.of_targets(batch.loss_scale);
-  std::vector<float> weights(scale.size());
-  const double divisor = double(std::max<std::int64_t>(share.trained_tokens, 1));
-  std::transform(scale.begin(), scale.end(), weights.begin(),
-                 [&](float one) { return float(one / divisor); });
+View<const float, 1, Space::host> Sft<P>::to_host(View<const float, 1, kSpace> values) {
+  const View<float, 1, Space::host> staged = decoder_.staging().template make<float>(values.size());
+  download<float, kSpace>(values, staged, decoder_.queue());
+  return staged;
+}
 
-  typename models::Decoder<P>::Saved saved(decoder_.activations());
+template <Platform P>
+QueuedResult Sft<P>::accumulate(const data::MicroBatch& batch, const Share& share,
+                                const models::WeightGradients<P>& gradients) {
+  using Decoder = models::Decoder<P>;
+  const models::HostBatch host = host_batch<kSpace>(batch, tensor_degree_);
+  std::vector<float> scale = host.of_targets(batch.loss_scale), weights(scale.size());
+  const double divisor = double(std::max<std::int64_t>(share.trained_tokens, 1));
+  std::ranges::transform(scale, weights.begin(), [&](float one) { return float(one / divisor); });
+
+  typename Decoder::Saved saved(decoder_);
+  Arena<kSpace>& memory = decoder_.activations();
+  const auto tokens = host.placed<kSpace>(memory, decoder_.staging(), decoder_.queue());
   const auto hidden = [&] {
     const Timed timed(times_, "forward");
-    return decoder_.forward(tokens, models::Decoder<P>::Keep::for_backward, saved);
+    return decoder_.forward(tokens, Decoder::Keep::for_backward, saved);
   }();
-  ArenaScope<kSpace> scope(decoder_.activations());
-  const auto log_probabilities = decoder_.activations().template make<float>(host.target_count());
-  const auto dhidden = decoder_.activations().template make<typename P::Storage>(hidden.shape);
+  ArenaScope<kSpace> scope(memory);
+  const auto log_probabilities = memory.template make<float>(host.target_count());
+  const auto dhidden = memory.template make<typename P::Storage>(hidden.shape);
   {
     const Timed timed(times_, "loss");
     decoder_.loss(hidden, tokens,
-                  {.weights = {weights.data(), {host.target_count()}},
+                  {.weights = moebius::placed<float>(weights, memory, decoder_.staging(), decoder_.queue()),
                    .log_probabilities = log_probabilities,
                    .dhidden = dhidden},
                   gradients);
   }
   const Timed timed(times_, "backward");
   decoder_.backward({.dhidden = dhidden, .coefficients = share.coefficients}, tokens, saved, gradients);
-  return {loss_sum(scale, log_probabilities), decoder_.router_totals(saved)};
+  return {std::move(scale), to_host(log_probabilities), decoder_.router_statistics(saved),
+          host.real_tokens()};
 }
 
 template <Platform P>
-MicroResult Sft<P>::evaluate(const data::MicroBatch& batch) {
+QueuedResult Sft<P>::evaluate(const data::MicroBatch& batch) {
+  using Decoder = models::Decoder<P>;
   const Timed timed(times_, "eval");
-  const models::HostBatch host = host_batch(batch, tensor_degree_);
-  const models::TokenBatch<kSpace> tokens = host.view();
-  typename models::Decoder<P>::Saved saved(decoder_.activations());
-  const auto hidden = decoder_.forward(tokens, models::Decoder<P>::Keep::nothing, saved);
-  ArenaScope<kSpace> scope(decoder_.activations());
-  const auto log_probabilities = decoder_.activations().template make<float>(host.target_count());
+  const models::HostBatch host = host_batch<kSpace>(batch, tensor_degree_);
+  typename Decoder::Saved saved(decoder_);
+  Arena<kSpace>& memory = decoder_.activations();
+  const auto tokens = host.placed<kSpace>(memory, decoder_.staging(), decoder_.queue());
+  const auto hidden = decoder_.forward(tokens, Decoder::Keep::nothing, saved);
+  ArenaScope<kSpace> scope(memory);
+  const auto log_probabilities = memory.template make<float>(host.target_count());
   decoder_.log_probabilities(hidden, tokens, log_probabilities);
-  return {loss_sum(host.of_targets(batch.loss_scale), log_probabilities), {}};
+  return {host.of_targets(batch.loss_scale), to_host(log_probabilities), {}, host.real_tokens()};
 }
 
-template class Sft<HostFp32>;
+template <Platform P>
+MicroResult Sft<P>::result(const QueuedResult& queued) const {
+  MicroResult result;  // the loss in double, in the order of the targets
+  for (std::size_t i = 0; i < queued.scale.size(); ++i) {
+    result.loss_sum -= double(queued.scale[i]) * double(queued.log_probabilities(std::int64_t(i)));
+  }
+  if (!queued.router_statistics.empty())
+    result.routers = decoder_.router_totals(queued.router_statistics, queued.real_tokens);
+  return result;
+}
+
+#define INSTANTIATE(P) template class Sft<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::objectives

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <vector>
 
 #include "base/stopwatch.h"
 #include "data/batch/batches.h"
@@ -12,6 +13,14 @@ namespace moebius::objectives {
 struct MicroResult {
   double loss_sum = 0;  // of loss_scale * token loss over the trained tokens
   models::RouterTotals routers;
+};
+
+/// The same while it may still be on its way to host memory.
+struct QueuedResult {
+  std::vector<float> scale;                             // [targets]
+  View<const float, 1, Space::host> log_probabilities;  // [targets]
+  View<const float, 2, Space::host> router_statistics;  // see Decoder; empty: not asked
+  std::int64_t real_tokens = 0;
 };
 
 /// Supervised fine-tuning. The loss of a global batch is
@@ -33,13 +42,18 @@ class Sft {
   Sft(models::Decoder<P>& decoder, std::int64_t tensor_degree, PhaseTimes& times)
       : decoder_(decoder), tensor_degree_(tensor_degree), times_(times) {}
 
-  /// Forward and backward; adds to `gradients`. An empty micro batch takes part in all exchanges.
-  MicroResult accumulate(const data::MicroBatch& batch, const Share& share,
-                         const models::Shards<float, kSpace>& gradients);
-  /// Forward only.
-  MicroResult evaluate(const data::MicroBatch& batch);
+  /// Queues forward and backward, which write or add to `gradients`. An empty micro batch takes part in all
+  /// exchanges. What is returned lies in the decoder's staging memory.
+  [[nodiscard]] QueuedResult accumulate(const data::MicroBatch& batch, const Share& share,
+                                        const models::WeightGradients<P>& gradients);
+  /// Queues forward only.
+  [[nodiscard]] QueuedResult evaluate(const data::MicroBatch& batch);
+  /// When the caller has waited for the queue.
+  [[nodiscard]] MicroResult result(const QueuedResult& queued) const;
 
  private:
+  [[nodiscard]] View<const float, 1, Space::host> to_host(View<const float, 1, kSpace> values);
+
   models::Decoder<P>& decoder_;
   std::int64_t tensor_degree_;
   PhaseTimes& times_;

@@ -3,25 +3,36 @@
 #include <cmath>
 
 #include "kernels/update/adamw.h"
+#include "kernels/update/clip.h"
 #include "kernels/update/elementwise.h"
 #include "optimizer/gradient_norm.h"
+#include "tensor/transfer.h"
 
 namespace moebius::optimizer {
 
 template <Space S>
-Moments<S>::Moments(const models::ShardLayout& layout, Arena<S>& arena, Queue<S> queue)
-    : exp_avg(layout, arena), exp_avg_sq(layout, arena) {
+Moments<S>::Moments(const models::ShardLayout& layout, Dtype dtype, Arena<S>& arena, Queue<S> queue)
+    : exp_avg(layout, dtype, arena), exp_avg_sq(layout, dtype, arena) {
   clear(queue);
 }
 
 template <Space S>
 void Moments<S>::clear(Queue<S> queue) {
-  kernels::fill(exp_avg.flat(), 0.f, queue);
-  kernels::fill(exp_avg_sq.flat(), 0.f, queue);
+  for (const auto& moment : {exp_avg, exp_avg_sq}) {
+    if (moment.dtype() == Dtype::float32) {
+      kernels::fill(moment.template flat<float>(), 0.0f, queue);
+    } else {
+      kernels::fill(moment.template flat<bf16>(), bf16(0.0f), queue);
+    }
+  }
 }
 
 bool StepResult::is_finite() const {
   return std::isfinite(gradient_norm);
+}
+
+StepResult QueuedStep::result() const {
+  return {gradient_scale * std::sqrt(squares(0))};
 }
 
 template <Platform P>
@@ -29,43 +40,77 @@ Adam<P>::Adam(const models::ShardLayout& layout, const AdamSettings& settings,
               parallel::Exchange<kSpace>& exchange, Arena<kSpace>& arena, Queue<kSpace> queue)
     : settings_(settings),
       exchange_(&exchange),
-      sum_gradients_(layout, exchange),
-      moments_(layout, arena, queue) {}
+      runs_(runs_of(layout)),
+      sum_gradients_(layout, exchange, arena),
+      moments_(layout, settings.moments, arena, queue),
+      squares_(arena.template make<double>(1)),
+      scale_(arena.template make<float>(1)) {}
 
 template <Platform P>
-StepResult Adam<P>::step(const StepValues& values, const models::Shards<Storage, kSpace>& weights,
-                         const models::Shards<float, kSpace>& gradients, Queue<kSpace> queue) {
-  sum_gradients_(gradients, queue);
-  StepResult result;
-  result.gradient_norm = values.gradient_scale * gradient_norm(gradients, *exchange_, queue);
-  if (!result.is_finite()) return result;
-  result.clipping = clipping_factor(result.gradient_norm, settings_.clip_norm);
-
-  float scale = float(values.gradient_scale * result.clipping);
-  const models::ShardLayout& layout = weights.layout();
+auto Adam<P>::runs_of(const models::ShardLayout& layout) -> std::vector<Run> {
+  std::vector<Run> runs;
   for (std::size_t index = 0; index < layout.count(); ++index) {
+    const auto& row = layout.row(index);
     const bool decays = layout.table()[index].decay == models::Decay::yes;
-    kernels::adamw(
-        kernels::AdamW<kSpace>{
-            .w = weights[index],
-            .g = gradients[index],
-            .m = moments_.exp_avg[index],
-            .v = moments_.exp_avg_sq[index],
-            .gradient_scale = View<const float, 1, kSpace>(&scale, {1}),
-            .lr = values.lr,
-            .beta1 = settings_.beta1,
-            .beta2 = settings_.beta2,
-            .epsilon = settings_.epsilon,
-            .weight_decay = decays ? settings_.weight_decay : 0,
-            .step = values.iteration + 1,
-            .gradient_after = kernels::GradientAfter::clear,
-        },
-        queue);
+    if (runs.empty() || runs.back().decays != decays) runs.push_back({{row.offset, row.offset}, decays});
+    runs.back().elements.end = row.offset + row.size;
   }
-  return result;
+  return runs;
 }
 
-template struct Moments<Space::host>;
-template class Adam<HostFp32>;
+template <Platform P>
+template <class M>
+void Adam<P>::move(const Run& run, const StepValues& values, const models::WeightState<W, kSpace>& weights,
+                   const models::Shards<G, kSpace>& gradients, Queue<kSpace> queue) {
+  const auto part = [&](auto flat) { return flat.slice(run.elements.begin, run.elements.size()); };
+  kernels::AdamW<W, G, M, kSpace> op{.w = part(weights.weights.flat()),
+                                     .g = part(gradients.flat()),
+                                     .m = part(moments_.exp_avg.template flat<M>()),
+                                     .v = part(moments_.exp_avg_sq.template flat<M>()),
+                                     .gradient_scale = scale_,
+                                     .lr = values.lr,
+                                     .beta1 = settings_.beta1,
+                                     .beta2 = settings_.beta2,
+                                     .epsilon = settings_.epsilon,
+                                     .weight_decay = run.decays ? settings_.weight_decay : 0,
+                                     .step = values.iteration + 1};
+  if (weights.master) op.master = part(weights.master->flat());
+  if (weights.remainder) op.remainder = part(weights.remainder->flat());
+  kernels::adamw(op, queue);
+}
+
+template <Platform P>
+QueuedStep Adam<P>::step(const StepValues& values, const models::WeightState<W, kSpace>& weights,
+                         const models::Shards<G, kSpace>& gradients, Staging<kSpace>& staging,
+                         Queue<kSpace> queue) {
+  sum_gradients_(gradients, queue);
+  const View<double, 1, Space::host> zero = staging.template make<double>(1);
+  zero(0) = 0;
+  upload<double, kSpace>(zero, squares_, queue);
+  add_squares(gradients, *exchange_, squares_, queue);
+  kernels::clip_scale(kernels::ClipScale<kSpace>{.sum_of_squares = squares_,
+                                                 .gradient_scale = values.gradient_scale,
+                                                 .clip_norm = settings_.clip_norm,
+                                                 .scale = scale_},
+                      queue);
+  const bool in_bf16 = moments_.exp_avg.dtype() == Dtype::bfloat16;
+  for (const Run& run : runs_) {
+    if constexpr (!std::is_same_v<W, float>) {
+      if (in_bf16) {
+        move<bf16>(run, values, weights, gradients, queue);
+        continue;
+      }
+    }
+    move<float>(run, values, weights, gradients, queue);
+  }
+  const View<double, 1, Space::host> squares = staging.template make<double>(1);
+  download<double, kSpace>(squares_, squares, queue);
+  return {squares, values.gradient_scale};
+}
+
+#define INSTANTIATE_SPACE(S) template struct Moments<S>;
+MOEBIUS_EACH_SPACE(INSTANTIATE_SPACE)
+#define INSTANTIATE(P) template class Adam<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::optimizer

@@ -1,5 +1,5 @@
 #pragma once
-#include "models/shards.h"
+#include "models/weight_state.h"
 #include "optimizer/gradient_sum.h"
 #include "parallel/exchange.h"
 #include "tensor/platform.h"
@@ -8,18 +8,19 @@ namespace moebius::optimizer {
 
 struct AdamSettings {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
-  double weight_decay = 0.1;  // of the rows that the table says decay
-  double clip_norm = 1;       // 0: gradients are not clipped
+  double weight_decay = 0.1;       // of the rows that the table says decay
+  double clip_norm = 1;            // 0: gradients are not clipped
+  Dtype moments = Dtype::float32;  // or bfloat16, where weights are bf16
 };
 
-/// First and second moments of all local shards, in fp32; zeros at the start of training. Together with the
-/// number of the iteration they are the whole state of the optimizer: what a checkpoint stores.
+/// First and second moments of all local shards; zeros at the start of training. Together with the number of
+/// the iteration they are the whole state of the optimizer: what a checkpoint stores.
 template <Space S>
 struct Moments {
-  models::Shards<float, S> exp_avg, exp_avg_sq;
+  models::AnyShards<S> exp_avg, exp_avg_sq;
 
   /// Takes the memory from `arena` and clears it.
-  Moments(const models::ShardLayout& layout, Arena<S>& arena, Queue<S> queue);
+  Moments(const models::ShardLayout& layout, Dtype dtype, Arena<S>& arena, Queue<S> queue);
   /// Zeros, as at the start of training.
   void clear(Queue<S> queue = {});
 };
@@ -34,9 +35,16 @@ struct StepValues {
 
 struct StepResult {
   double gradient_norm = 0;  // scaled, before clipping, the same on all ranks
-  double clipping = 1;       // the factor that was applied
   /// The norm is a finite number. Otherwise nothing was changed, and training has diverged.
   [[nodiscard]] bool is_finite() const;
+};
+
+/// The same while it may still be on its way to host memory.
+struct QueuedStep {
+  View<const double, 1, Space::host> squares;  // [1], in staging memory
+  double gradient_scale = 1;
+  /// When the caller has waited for the queue.
+  [[nodiscard]] StepResult result() const;
 };
 
 /// AdamW with decoupled decay on this rank's shards. Weights and moments of all ranks that hold the same
@@ -45,23 +53,38 @@ template <Platform P>
 class Adam {
  public:
   static constexpr Space kSpace = P::kSpace;
-  using Storage = typename P::Storage;
+  using W = typename P::Storage;
+  using G = typename P::Gradient;
 
   Adam(const models::ShardLayout& layout, const AdamSettings& settings, parallel::Exchange<kSpace>& exchange,
        Arena<kSpace>& arena, Queue<kSpace> queue = {});
 
-  /// Sums the gradients over the ranks, clips them and moves the weights. The gradients are zeros afterwards,
-  /// ready to be accumulated into, gaps between rows excepted, which must be zeros before already.
-  StepResult step(const StepValues& values, const models::Shards<Storage, kSpace>& weights,
-                  const models::Shards<float, kSpace>& gradients, Queue<kSpace> queue = {});
+  /// Queues the step: sums the gradients over the ranks, clips them and moves the weights. Gaps between the
+  /// rows of `gradients` must be zeros. Gradients are left summed.
+  [[nodiscard]] QueuedStep step(const StepValues& values, const models::WeightState<W, kSpace>& weights,
+                                const models::Shards<G, kSpace>& gradients, Staging<kSpace>& staging,
+                                Queue<kSpace> queue = {});
 
   [[nodiscard]] Moments<kSpace>& moments() { return moments_; }
 
  private:
+  /// Neighbouring rows that all decay, or none of them.
+  struct Run {
+    Range elements;  // of the flat buffers
+    bool decays;
+  };
+  [[nodiscard]] static std::vector<Run> runs_of(const models::ShardLayout& layout);
+  template <class M>
+  void move(const Run& run, const StepValues& values, const models::WeightState<W, kSpace>& weights,
+            const models::Shards<G, kSpace>& gradients, Queue<kSpace> queue);
+
   AdamSettings settings_;
   parallel::Exchange<kSpace>* exchange_;
-  GradientSum<kSpace> sum_gradients_;
+  std::vector<Run> runs_;
+  GradientSum<G, kSpace> sum_gradients_;
   Moments<kSpace> moments_;
+  View<double, 1, kSpace> squares_;  // [1]
+  View<float, 1, kSpace> scale_;     // [1]; what gradients are multiplied by
 };
 
 }  // namespace moebius::optimizer

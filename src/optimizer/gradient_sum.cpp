@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "kernels/update/elementwise.h"
+
 namespace moebius::optimizer {
 namespace {
 
@@ -41,6 +43,14 @@ bool is_short(const SummedRange& range) {
   return range.elements.size() <= kShort;
 }
 
+/// One past the last of the ranges that travel in one message with ranges[begin].
+std::size_t end_of_message(const std::vector<SummedRange>& ranges, std::size_t begin) {
+  std::size_t end = begin + 1;
+  if (!is_short(ranges[begin])) return end;
+  while (end < ranges.size() && is_short(ranges[end]) && ranges[end].axis == ranges[begin].axis) ++end;
+  return end;
+}
+
 }  // namespace
 
 std::vector<SummedRange> summed_ranges(const ShardLayout& layout, std::int64_t longest) {
@@ -54,50 +64,63 @@ std::vector<SummedRange> summed_ranges(const ShardLayout& layout, std::int64_t l
   return ranges;
 }
 
-template <Space S>
-GradientSum<S>::GradientSum(const ShardLayout& layout, parallel::Exchange<S>& exchange)
+template <class G, Space S>
+GradientSum<G, S>::GradientSum(const ShardLayout& layout, parallel::Exchange<S>& exchange, Arena<S>& arena)
     : exchange_(&exchange), ranges_(summed_ranges(layout, kLongest)) {
   std::erase_if(ranges_, [&](const SummedRange& range) { return exchange.mesh().degree(range.axis) == 1; });
+  std::int64_t most = 0;
+  for (std::size_t begin = 0; begin < ranges_.size();) {
+    std::int64_t sum = 0;
+    const std::size_t end = end_of_message(ranges_, begin);
+    for (std::size_t i = begin; i < end; ++i) sum += ranges_[i].elements.size();
+    if (end - begin > 1) most = std::max(most, sum);
+    begin = end;
+  }
+  if (most > 0) packed_ = arena.template make<G>(most);
 }
 
-template <Space S>
-void GradientSum<S>::operator()(const models::Shards<float, S>& gradients, Queue<S> queue) {
-  const View<float, 1, S> flat = gradients.flat();
+template <class G, Space S>
+void GradientSum<G, S>::operator()(const models::Shards<G, S>& gradients, Queue<S> queue) {
+  const View<G, 1, S> flat = gradients.flat();
   for (std::size_t begin = 0; begin < ranges_.size();) {
     const SummedRange& range = ranges_[begin];
-    std::size_t end = begin + 1;
-    if (!is_short(range)) {
-      exchange_->all_reduce({range.axis, "gradients"},
-                            flat.slice(range.elements.begin, range.elements.size()), parallel::Reduction::sum,
-                            queue);
-    } else {
-      while (end < ranges_.size() && is_short(ranges_[end]) && ranges_[end].axis == range.axis) ++end;
+    const std::size_t end = end_of_message(ranges_, begin);
+    if (end - begin > 1) {
       sum_packed(begin, end, flat, queue);
+    } else {
+      exchange_->template all_reduce<G>({range.axis, "gradients"},
+                                        flat.slice(range.elements.begin, range.elements.size()),
+                                        parallel::Reduction::sum, queue);
     }
     begin = end;
   }
 }
 
 /// One message for ranges_[begin, end), which have the same axis.
-template <Space S>
-void GradientSum<S>::sum_packed(std::size_t begin, std::size_t end, View<float, 1, S> flat, Queue<S> queue) {
-  static_assert(S == Space::host, "device memory is packed by a kernel, which is not built yet");
-  packed_.clear();
+template <class G, Space S>
+void GradientSum<G, S>::sum_packed(std::size_t begin, std::size_t end, View<G, 1, S> flat, Queue<S> queue) {
+  std::int64_t count = 0;
   for (std::size_t index = begin; index < end; ++index) {
     const Range& elements = ranges_[index].elements;
-    packed_.insert(packed_.end(), flat.data + elements.begin, flat.data + elements.end);
+    kernels::copy<G>(flat.slice(elements.begin, elements.size()), packed_.slice(count, elements.size()),
+                     queue);
+    count += elements.size();
   }
-  exchange_->all_reduce({ranges_[begin].axis, "gradients"},
-                        View<float, 1, S>(packed_.data(), {std::int64_t(packed_.size())}),
-                        parallel::Reduction::sum, queue);
-  const float* next = packed_.data();
+  exchange_->template all_reduce<G>({ranges_[begin].axis, "gradients"}, packed_.slice(0, count),
+                                    parallel::Reduction::sum, queue);
+  count = 0;
   for (std::size_t index = begin; index < end; ++index) {
     const Range& elements = ranges_[index].elements;
-    std::copy_n(next, elements.size(), flat.data + elements.begin);
-    next += elements.size();
+    kernels::copy<G>(packed_.slice(count, elements.size()), flat.slice(elements.begin, elements.size()),
+                     queue);
+    count += elements.size();
   }
 }
 
-template class GradientSum<Space::host>;
+template class GradientSum<float, Space::host>;
+#if MOEBIUS_CUDA
+template class GradientSum<float, Space::device>;
+template class GradientSum<bf16, Space::device>;
+#endif
 
 }  // namespace moebius::optimizer

@@ -19,18 +19,19 @@ struct SummedRange {
 
 /// Sums the gradients over the ranks that hold the same shards and saw other tokens
 /// (models::gradient_axes). Gaps between rows must hold finite numbers (zeros).
-template <Space S>
+template <class G, Space S>
 class GradientSum {
  public:
-  GradientSum(const models::ShardLayout& layout, parallel::Exchange<S>& exchange);
-  void operator()(const models::Shards<float, S>& gradients, Queue<S> queue);
+  /// Takes room from `arena` for short ranges side by side, which travel as one message.
+  GradientSum(const models::ShardLayout& layout, parallel::Exchange<S>& exchange, Arena<S>& arena);
+  void operator()(const models::Shards<G, S>& gradients, Queue<S> queue);
 
  private:
-  void sum_packed(std::size_t begin, std::size_t end, View<float, 1, S> flat, Queue<S> queue);
+  void sum_packed(std::size_t begin, std::size_t end, View<G, 1, S> flat, Queue<S> queue);
 
   parallel::Exchange<S>* exchange_;
   std::vector<SummedRange> ranges_;  // of axes with more than one rank
-  std::vector<float> packed_;        // short ranges side by side, so that they travel as one message
+  View<G, 1, S> packed_;             // room for the longest run of short ranges
 };
 
 }  // namespace moebius::optimizer

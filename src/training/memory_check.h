@@ -5,6 +5,7 @@
 #include "models/config.h"
 #include "models/memory.h"
 #include "training/datasets.h"
+#include "training/hardware.h"
 
 namespace moebius::training {
 
@@ -16,9 +17,12 @@ struct MemoryQuestion {
   const Datasets& datasets;
 };
 
-/// Says what the training will need on this rank, by purpose, and refuses a job that cannot fit: the ranks of
-/// a node together must need less than the node has. Counted for the longest micro batch with even routing.
-/// Collective; throws AgreedError (ClusterError's code).
-void check_memory(const MemoryQuestion& question, cluster::Cluster& cluster, const Log& log);
+/// Says what the training will need on this rank, by purpose, and refuses a job that cannot fit: the ranks
+/// that share a node's memory, or a GPU, together must need less than it has. Counted for the longest micro
+/// batch with even routing. Collective; throws AgreedError (ClusterError's code).
+template <Platform P>
+[[nodiscard]] models::ModelMemory check_memory(const MemoryQuestion& question,
+                                               const Hardware<P::kSpace>& hardware, cluster::Cluster& cluster,
+                                               const Log& log);
 
 }  // namespace moebius::training

@@ -1,16 +1,17 @@
 #include "training/model_state.h"
 
-#include <algorithm>
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "kernels/update/elementwise.h"
+#include "training/model_settings.h"
 
 namespace moebius::training {
 namespace {
 
-template <Space S>
-models::Shards<float, S> zeroed(models::Shards<float, S> shards) {
-  std::fill_n(shards.flat().data, shards.flat().size(), 0.0f);
+template <class G, Space S>
+models::Shards<G, S> zeroed(models::Shards<G, S> shards, Queue<S> queue) {
+  kernels::fill(shards.flat(), G(0.0f), queue);
   return shards;
 }
 
@@ -23,36 +24,58 @@ optimizer::AdamSettings adam_settings(const job::Optimizer& settings) {
           .beta2 = settings.beta2,
           .epsilon = settings.epsilon,
           .weight_decay = settings.weight_decay,
-          .clip_norm = settings.clip_norm};
+          .clip_norm = settings.clip_norm,
+          .moments = settings.moments == job::StateType::bf16 ? Dtype::bfloat16 : Dtype::float32};
 }
 
 }  // namespace
 
 template <Platform P>
 ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config,
-                          std::unique_ptr<parallel::Exchange<kSpace>> given_exchange)
+                          std::unique_ptr<parallel::Exchange<kSpace>> given_exchange,
+                          Queue<kSpace> given_queue)
     : exchange(std::move(given_exchange)),
+      queue(given_queue),
       table(models::parameter_table(config)),
       layout(table, exchange->mesh()),
-      weights(layout, weight_memory),
-      gradients(zeroed(models::Shards<float, kSpace>(layout, gradient_memory))),
-      adam(layout, adam_settings(job.optimizer), *exchange, optimizer_memory),
+      weights(models::make_weight_state<typename P::Storage, kSpace>(layout, truth_of(job.optimizer.master),
+                                                                     weight_memory, optimizer_memory, queue)),
+      gradients(zeroed(models::Shards<typename P::Gradient, kSpace>(layout, gradient_memory), queue)),
+      adam(layout, adam_settings(job.optimizer), *exchange, optimizer_memory, queue),
       decoder(config,
-              {.weights = weights, .exchange = *exchange, .activations = activations, .workspace = workspace},
-              {.longest = job.data.max_length, .routing = routing_of(job.moe.routing)}) {}
+              {.weights = weights.weights,
+               .exchange = *exchange,
+               .activations = activations,
+               .remade = job.train.recompute == job::Recompute::selective ? remade : activations,
+               .workspace = workspace,
+               .staging = staging,
+               .queue = queue},
+              {.longest = job.data.max_length,
+               .routing = routing_of(job.moe.routing),
+               .recompute = recompute_of(job.train.recompute),
+               .group_layers = job.train.recompute_layers}) {}
+
+template <Platform P>
+void ModelState<P>::reserve(const models::ModelMemory& planned) {
+  activations.reserve(planned.activations + planned.lists);
+  if (planned.remade > 0) remade.reserve(planned.remade);
+  workspace.reserve(planned.workspace);
+}
 
 template <Platform P>
 std::string memory_text(const ModelState<P>& state) {
   std::string text;
   for (const auto* arena : {&state.weight_memory, &state.gradient_memory, &state.optimizer_memory,
-                            &state.activations, &state.workspace}) {
+                            &state.activations, &state.remade, &state.workspace}) {
     text +=
         fmt::format("{}{} {}", text.empty() ? "" : ", ", arena->purpose(), bytes_text(arena->peak_bytes()));
   }
   return text;
 }
 
-template struct ModelState<HostFp32>;
-template std::string memory_text(const ModelState<HostFp32>&);
+#define INSTANTIATE(P)           \
+  template struct ModelState<P>; \
+  template std::string memory_text(const ModelState<P>&);
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::training

@@ -3,8 +3,9 @@
 
 #include "job/job.h"
 #include "models/decoder/decoder.h"
+#include "models/memory.h"
 #include "models/models.h"
-#include "models/shards.h"
+#include "models/weight_state.h"
 #include "optimizer/optimizer.h"
 #include "parallel/parallel.h"
 
@@ -16,18 +17,22 @@ struct ModelState {
   static constexpr Space kSpace = P::kSpace;
 
   std::unique_ptr<parallel::Exchange<kSpace>> exchange;
+  Queue<kSpace> queue;
   models::ParameterTable table;
   models::ShardLayout layout;
   Arena<kSpace> weight_memory{"weights"}, gradient_memory{"gradients"}, optimizer_memory{"optimizer"};
-  Arena<kSpace> activations{"activations"}, workspace{"workspace"};
-  models::Shards<typename P::Storage, kSpace> weights;
-  models::Shards<float, kSpace> gradients;  // zeros between steps
+  Arena<kSpace> activations{"activations"}, remade{"activations made again"}, workspace{"workspace"};
+  Staging<kSpace> staging{"staging"};
+  models::WeightState<typename P::Storage, kSpace> weights;
+  models::Shards<typename P::Gradient, kSpace> gradients;  // of the step; zeros in the gaps between rows
   optimizer::Adam<P> adam;
   models::Decoder<P> decoder;
 
   /// Weights are undefined, everything else is ready. Throws ClusterError.
   ModelState(const job::Job& job, const models::ModelConfig& config,
-             std::unique_ptr<parallel::Exchange<kSpace>> exchange);
+             std::unique_ptr<parallel::Exchange<kSpace>> exchange, Queue<kSpace> queue);
+  /// Takes the memory of a step from the system at once.
+  void reserve(const models::ModelMemory& planned);
   ModelState(const ModelState&) = delete;
   ModelState& operator=(const ModelState&) = delete;
 };

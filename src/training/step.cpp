@@ -1,5 +1,7 @@
 #include "training/step.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <fmt/format.h>
 #include <numeric>
@@ -75,19 +77,27 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
       .trained_tokens = counts.trained,
       .coefficients = {.aux = job_.moe.aux_loss_coeff / all_micro_batches,
                        .z = job_.moe.z_loss_coeff / all_micro_batches}};
-  Sums sums;
+  const double lr = optimizer::learning_rate(schedule_, iteration);
+  std::vector<objectives::QueuedResult> queued;
   {
     const Phase phase(cluster_.watchdog(), "forward, backward");
-    for (const data::MicroBatch& batch : micro_batches)
-      sums.add(objective_.accumulate(batch, share, state_.gradients));
-    add_over_data(sums);
+    for (const data::MicroBatch& batch : micro_batches) {
+      const auto into = queued.empty() ? kernels::Into::overwrite : kernels::Into::add;
+      queued.push_back(objective_.accumulate(batch, share, {state_.gradients, into}));
+    }
   }
-  const double lr = optimizer::learning_rate(schedule_, iteration);
-  const auto update = [&] {
+  const auto queued_update = [&] {
     const Phase phase(cluster_.watchdog(), "optimizer");
     const Timed timed(times_, "optimizer");
-    return state_.adam.step({.iteration = iteration, .lr = lr}, state_.weights, state_.gradients);
+    return state_.adam.step({.iteration = iteration, .lr = lr}, state_.weights, state_.gradients,
+                            state_.staging, state_.queue);
   }();
+  finish();
+  Sums sums;
+  for (const objectives::QueuedResult& micro : queued) sums.add(objective_.result(micro));
+  add_over_data(sums);
+  const optimizer::StepResult update = queued_update.result();
+  state_.staging.release({});
 
   Metrics metrics{iteration + 1, {}};
   const double loss = sums.loss / double(std::max<std::int64_t>(counts.trained, 1));
@@ -124,11 +134,21 @@ double Step<P>::evaluate(const data::Batches& batches) {
   std::array<double, 2> sums{};  // loss, trained tokens
   for (std::int64_t first = 0; first < batches.pass_length(); first += replicas) {
     const data::MicroBatch batch = batches.pass(first + own);
-    sums[0] += objective_.evaluate(batch).loss_sum;
+    const objectives::QueuedResult queued = objective_.evaluate(batch);
+    finish();
+    sums[0] += objective_.result(queued).loss_sum;
     sums[1] += double(batch.trained());
+    state_.staging.release({});
   }
   sum_over_data("eval loss", sums);
   return sums[0] / std::max(sums[1], 1.0);
+}
+
+/// Waits for everything that was queued.
+template <Platform P>
+void Step<P>::finish() {
+  const Timed timed(times_, "wait");
+  state_.exchange->wait({Axis::world, "end of the step"}, state_.queue);
 }
 
 template <Platform P>
@@ -169,12 +189,23 @@ void Step<P>::add_over_data(Sums& sums) {
   }
 }
 
+/// In host memory whatever the platform: every rank gets everybody's bits and adds them in the order of the
+/// ranks.
 template <Platform P>
 void Step<P>::sum_over_data(std::string_view name, std::span<double> values) {
-  const View<double, 1, Space::host> view(values.data(), {std::int64_t(values.size())});
-  state_.exchange->template all_reduce<double>({Axis::data, name}, view, parallel::Reduction::sum, {});
+  const std::int64_t degree = state_.exchange->mesh().degree(Axis::data);
+  if (degree == 1) return;
+  std::vector<std::int64_t> sent, received(values.size() * std::size_t(degree));
+  for (std::int64_t i = 0; i < degree; ++i) {
+    for (const double value : values) sent.push_back(std::bit_cast<std::int64_t>(value));
+  }
+  state_.exchange->swap_counts({Axis::data, name}, sent, received);
+  std::ranges::fill(values, 0.0);
+  for (std::size_t i = 0; i < received.size(); ++i)
+    values[i % values.size()] += std::bit_cast<double>(received[i]);
 }
 
-template class Step<HostFp32>;
+#define INSTANTIATE(P) template class Step<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::training

@@ -35,6 +35,7 @@ class Step {
                                                                 std::int64_t position);
   [[nodiscard]] Counts count(const std::vector<data::MicroBatch>& batches);
   void add_over_data(Sums& sums);
+  void finish();
   void sum_over_data(std::string_view name, std::span<double> values);
 
   const job::Job& job_;

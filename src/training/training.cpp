@@ -10,6 +10,7 @@
 #include "cluster/stop.h"
 #include "job/report.h"
 #include "job/write.h"
+#include "training/hardware.h"
 #include "training/memory_check.h"
 #include "training/progress.h"
 #include "training/run_files.h"
@@ -217,33 +218,74 @@ void take_seed(const checkpoint::Contents& resumed, job::Job& job, const Log& lo
   job.general.seed = resumed.seed;
 }
 
-}  // namespace
+/// Rules between the optimizer's settings and the precision that was chosen.
+void check_against_compute(const job::Job& job, const Compute& compute) {
+  job::Report report(job);
+  const auto needs_bf16 = [&](const char* key, bool is_set, const char* why) {
+    report.refuse_if(is_set && !compute.in_bf16(), {key},
+                     fmt::format("{} is for weights in bf16, and this run computes in fp32: {}",
+                                 job::setting_text(job, key), why));
+  };
+  needs_bf16("optimizer.master", job.optimizer.master != job::Master::fp32,
+             "they are their own master; use \"fp32\"");
+  needs_bf16("optimizer.moments", job.optimizer.moments == job::StateType::bf16, "use \"fp32\"");
+  needs_bf16("optimizer.gradients", job.optimizer.gradients == job::StateType::bf16, "use \"fp32\"");
+  job::throw_if_any(report.take());
+}
 
-Outcome train(const Start& given, Cluster& cluster, const cluster::Environment& environment, const Log& log) {
-  const auto mesh = cluster.together("check the mesh", [&] {
-    check_against_model(given.job, given.config);
-    return checked_mesh(given.job, cluster);
-  });
-  log.info("{}", cluster::describe(cluster, mesh));
-  cluster.watchdog().use(mesh);
-  cluster.watchdog().set_timeout(cluster::Watchdog::Seconds(given.job.cluster.timeout_seconds));
+/// What a training goes on with once its mesh and its hardware are known.
+struct Running {
+  const Start& start;
+  const cluster::Mesh& mesh;
+  Cluster& cluster;
+  const cluster::Environment& environment;
+  const Log& log;
+};
 
+template <Platform P>
+Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
+  const auto& [given, mesh, cluster, environment, log] = running;
   job::Job job = given.job;  // its seed may become that of the checkpoint
-  const Start start{job, given.config, given.files, given.text, given.load_weights};
+  const Start start{job, given.config, given.files, given.text, given.read_weights};
   const std::filesystem::path output = job.general.output;
   const checkpoint::OutputLock lock(output, cluster, log);
-  RunFiles<HostFp32> files(start, cluster, log);
+  RunFiles<P> files(start, cluster, log);
   if (const auto resumed = files.peek()) take_seed(*resumed, job, log);
   checkpoint::check_output(output, files.checkpoint_bytes(models::parameter_table(start.config)), cluster);
 
   const Datasets datasets = prepare_datasets(job, start.text, cluster, log);
-  check_memory({.job = job, .config = start.config, .mesh = mesh, .datasets = datasets}, cluster, log);
-  auto exchange = parallel::make_mpi_exchange(cluster, mesh);
+  const models::ModelMemory planned = check_memory<P>(
+      {.job = job, .config = start.config, .mesh = mesh, .datasets = datasets}, hardware, cluster, log);
+  auto exchange = hardware.make_exchange(cluster, mesh);
   const auto state = cluster.together("take the memory", [&] {
-    return std::make_unique<ModelState<HostFp32>>(job, start.config, std::move(exchange));
+    auto made = std::make_unique<ModelState<P>>(job, start.config, std::move(exchange), hardware.queue());
+    made->reserve(planned);
+    return made;
   });
   const Place place = files.load(*state);
-  return Loop<HostFp32>(start, *state, files, cluster).run(datasets, place, environment, log);
+  return Loop<P>(start, *state, files, cluster).run(datasets, place, environment, log);
+}
+
+}  // namespace
+
+Outcome train(const Start& start, Cluster& cluster, const cluster::Environment& environment, const Log& log) {
+  const auto mesh = cluster.together("check the mesh", [&] {
+    check_against_model(start.job, start.config);
+    return checked_mesh(start.job, cluster);
+  });
+  log.info("{}", cluster::describe(cluster, mesh));
+  cluster.watchdog().use(mesh);
+  cluster.watchdog().set_timeout(cluster::Watchdog::Seconds(start.job.cluster.timeout_seconds));
+
+  const Compute compute = choose_compute(wish_of(start.job), cluster);
+  cluster.together("check the precision", [&] { check_against_compute(start.job, compute); });
+  const Running running{start, mesh, cluster, environment, log};
+  return on_platform(compute.platform, [&]<class P>(std::type_identity<P>) {
+    const auto hardware =
+        cluster.together("open the hardware", [&] { return std::make_unique<Hardware<P::kSpace>>(compute); });
+    log.info("computing on {}", hardware->text());
+    return train_on<P>(running, *hardware);
+  });
 }
 
 }  // namespace moebius::training

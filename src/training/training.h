@@ -2,6 +2,7 @@
 #include <functional>
 
 #include "base/log.h"
+#include "checkpoint/shard_access.h"
 #include "cluster/cluster.h"
 #include "cluster/environment.h"
 #include "job/job.h"
@@ -15,6 +16,7 @@
 ///   training.h       the loop: resume, step, evaluate, save, stop
 ///   step.h           one optimizer step over the mesh
 ///   model_state.h    this rank's weights, gradients, moments and the decoder that uses them
+///   hardware.h       CPU or GPU, and in which precision
 ///   memory_check.h   does it fit
 ///   datasets.h       the job's files -> packs; encoded_files.h: encoded once, found again
 ///   run_files.h      what a run writes and reads under its output folder
@@ -27,8 +29,9 @@ struct Start {
   const models::ModelConfig& config;
   const models::ModelFiles& files;  // travel into every checkpoint
   const TextTools& text;
-  /// Fills the weights where there is no checkpoint to resume. Called on all ranks; may throw Error on some.
-  std::function<void(const models::Shards<float, Space::host>&)> load_weights;
+  /// Reads the weights to start from, where there is no checkpoint to resume; empty: a random start. Called
+  /// on all ranks; may throw Error on some.
+  checkpoint::SlabReading read_weights;
 };
 
 enum class Outcome : std::uint8_t {

@@ -26,15 +26,3 @@ TEST_CASE("a cache lays new tokens behind the old ones of their sequence", "[lay
   CHECK(cache.length(0) == 3);
   CHECK_THROWS_WITH(cache.grow({2, 0, 0}, 2), "sequence 0 outgrows the cache of 4 tokens");
 }
-
-TEST_CASE("rows are appended where they belong", "[layers][kv_cache]") {
-  const test::Tensor<float, 2> from({3, 4}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
-  const test::Tensor<float, 2> cache({4, 2});
-  const test::Tensor<std::int32_t, 1> rows({3}, {2, -1, 0});
-  layers::append_rows<float>(Matrix<const float, Space::host>(from.view()).column_block(1, 2), rows.view(),
-                             cache.view());
-  CHECK(cache.values() == std::vector<float>{10, 11, 0, 0, 2, 3, 0, 0});
-  CHECK_THROWS_AS(
-      layers::append_rows<float>(Matrix<const float, Space::host>(from.view()), rows.view(), cache.view()),
-      ShapeError);
-}

@@ -50,7 +50,8 @@ struct Case {
 
   std::unique_ptr<parallel::Exchange<Space::host>> exchange = parallel::make_local_exchange<Space::host>();
   Arena<Space::host> activations{"activations"}, workspace{"workspace"};
-  layers::Context<HostFp32> context{*exchange, activations, workspace, {}};
+  Staging<Space::host> staging{"staging"};
+  layers::Context<HostFp32> context{*exchange, activations, activations, workspace, staging, {}};
   test::Tensor<float, 2> hidden{{kTokens, kHidden}}, weight{{kVocab, kHidden}};
   test::Tensor<float, 2> dhidden{{kTokens, kHidden}}, dweight{{kVocab, kHidden}};
   std::vector<std::int32_t> rows, ids, entry_of;

@@ -88,10 +88,11 @@ TEST_CASE("router totals count every assignment", "[models][decoder]") {
   test::Packed packed;
   packed.append(random_row(6, 20, 61));
   const models::HostBatch batch(packed.view(), 1);
-  test::ModelRig::Decoder::Saved saved(model.rig.activations());
+  test::ModelRig::Decoder::Saved saved(model.rig.decoder());
   static_cast<void>(
       model.rig.decoder().forward(batch.view(), test::ModelRig::Decoder::Keep::for_backward, saved));
-  const models::RouterTotals totals = model.rig.decoder().router_totals(saved);
+  const models::RouterTotals totals = 
+      model.rig.decoder().router_totals(model.rig.decoder().router_statistics(saved), batch.real_tokens());
   REQUIRE(totals.expert_tokens.size() == 2);
   for (const auto& layer : totals.expert_tokens) {
     CHECK(std::accumulate(layer.begin(), layer.end(), 0.0) == 20 * 3);

@@ -3,52 +3,83 @@
 #include <span>
 #include <vector>
 
+#include "kernels/update/elementwise.h"
 #include "models/decoder/decoder.h"
 #include "models/models.h"
 
 namespace moebius::test {
 
 /// A model on this rank with everything around it: layout, weights, gradients, memory.
-class ModelRig {
+template <Platform P>
+class Rig {
  public:
-  using Decoder = models::Decoder<HostFp32>;
+  using Decoder = models::Decoder<P>;
+  using Options = typename Decoder::Options;
+  static constexpr Space kSpace = P::kSpace;
+  using G = typename P::Gradient;
 
-  ModelRig(const models::ModelConfig& config, parallel::Exchange<Space::host>& exchange,
-           Decoder::Options options = {.longest = 512})
+  Rig(const models::ModelConfig& config, parallel::Exchange<kSpace>& exchange, Options options = {.longest = 512},
+      Queue<kSpace> queue = {})
       : config_(config),
         exchange_(exchange),
+        queue_(queue),
         layout_(models::parameter_table(config), exchange.mesh()),
         weights_(layout_, weight_memory_),
         gradients_(layout_, gradient_memory_),
-        decoder_(config, {weights_, exchange, activations_, workspace_}, prepared(options)) {
+        decoder_(config,
+                 {.weights = weights_,
+                  .exchange = exchange,
+                  .activations = activations_,
+                  .remade = options.recompute == models::Recompute::selective ? remade_ : activations_,
+                  .workspace = workspace_,
+                  .staging = staging_,
+                  .queue = queue},
+                 prepared(options)) {
     clear_gradients();
   }
 
-  void clear_gradients() { std::fill_n(gradients_.flat().data, gradients_.flat().size(), 0.0f); }
+  void clear_gradients() { kernels::fill(gradients_.flat(), G(0.0f), queue_); }
 
   [[nodiscard]] std::int64_t tensor() const { return exchange_.mesh().degree(cluster::Axis::tensor); }
+  [[nodiscard]] std::int64_t token_multiple() const { return models::token_multiple<kSpace>(tensor()); }
   Decoder& decoder() { return decoder_; }
   const models::ShardLayout& layout() const { return layout_; }
-  const models::Shards<float, Space::host>& weights() const { return weights_; }
-  const models::Shards<float, Space::host>& gradients() const { return gradients_; }
+  const models::Shards<typename P::Storage, kSpace>& weights() const { return weights_; }
+  const models::Shards<G, kSpace>& gradients() const { return gradients_; }
   const models::ModelConfig& config() const { return config_; }
-  Arena<Space::host>& activations() { return activations_; }
-  Arena<Space::host>& workspace() { return workspace_; }
+  Arena<kSpace>& activations() { return activations_; }
+  Arena<kSpace>& remade() { return remade_; }
+  Arena<kSpace>& workspace() { return workspace_; }
+  Staging<kSpace>& staging() { return staging_; }
+  [[nodiscard]] Queue<kSpace> queue() const { return queue_; }
+  /// A host copy of the gradients, gaps included.
+  [[nodiscard]] std::vector<float> host_gradients() {
+    const View<G, 1, Space::host> staged = staging_.template make<G>(gradients_.flat().size());
+    download<G, kSpace>(gradients_.flat(), staged, queue_);
+    wait(queue_);
+    std::vector<float> values;
+    for (std::int64_t i = 0; i < staged.size(); ++i) values.push_back(float(staged(i)));
+    return values;
+  }
 
  private:
-  Decoder::Options prepared(Decoder::Options options) {
-    models::initialise(weights_, 7);
+  Options prepared(Options options) {
+    models::initialise<typename P::Storage, kSpace>(weights_, 7, queue_);
     return options;
   }
 
   models::ModelConfig config_;
-  parallel::Exchange<Space::host>& exchange_;
+  parallel::Exchange<kSpace>& exchange_;
+  Queue<kSpace> queue_;
   models::ShardLayout layout_;
-  Arena<Space::host> weight_memory_{"weights"}, gradient_memory_{"gradients"};
-  Arena<Space::host> activations_{"activations"}, workspace_{"workspace"};
-  models::Shards<float, Space::host> weights_, gradients_;
+  Arena<kSpace> weight_memory_{"weights"}, gradient_memory_{"gradients"};
+  Arena<kSpace> activations_{"activations"}, remade_{"remade"}, workspace_{"workspace"};
+  Staging<kSpace> staging_{"staging"};
+  models::Shards<typename P::Storage, kSpace> weights_;
+  models::Shards<G, kSpace> gradients_;
   Decoder decoder_;
 };
+using ModelRig = Rig<HostFp32>;
 
 /// A row of pre-tokenised data: labels[i] is the token to predict at position i.
 struct Row {
@@ -75,15 +106,22 @@ struct Packed {
 };
 
 /// Log-probabilities of the tokens of a row but the first.
-inline std::vector<float> score(ModelRig& rig, const std::vector<Row>& rows) {
+template <Platform P>
+std::vector<float> score(Rig<P>& rig, const std::vector<Row>& rows) {
+  constexpr Space S = P::kSpace;
+  using Decoder = typename Rig<P>::Decoder;
   Packed packed;
   for (const Row& row : rows) packed.append(row);
-  const models::HostBatch batch(packed.view(), rig.tensor());
-  ModelRig::Decoder::Saved saved(rig.activations());
-  const auto hidden = rig.decoder().forward(batch.view(), ModelRig::Decoder::Keep::nothing, saved);
-  std::vector<float> values(std::size_t(batch.target_count()));
-  rig.decoder().log_probabilities(hidden, batch.view(), {values.data(), {batch.target_count()}});
-  return values;
+  const models::HostBatch host(packed.view(), rig.token_multiple());
+  typename Decoder::Saved saved(rig.decoder());
+  const auto batch = host.placed<S>(rig.activations(), rig.staging(), rig.queue());
+  const auto hidden = rig.decoder().forward(batch, Decoder::Keep::nothing, saved);
+  const auto values = rig.activations().template make<float>(host.target_count());
+  rig.decoder().log_probabilities(hidden, batch, values);
+  const auto staged = rig.staging().template make<float>(values.size());
+  download<float, S>(values, staged, rig.queue());
+  wait(rig.queue());
+  return {staged.data, staged.data + staged.size()};
 }
 
 struct StepResult {
@@ -94,11 +132,12 @@ struct StepResult {
 inline double whole_loss(ModelRig& rig, const Packed& packed, std::int64_t trained,
                          layers::AuxCoefficients coefficients) {
   const models::HostBatch batch(packed.view(), rig.tensor());
-  ModelRig::Decoder::Saved saved(rig.activations());
+  ModelRig::Decoder::Saved saved(rig.decoder());
   const auto hidden = rig.decoder().forward(batch.view(), ModelRig::Decoder::Keep::for_backward, saved);
   std::vector<float> log_probabilities(std::size_t(batch.target_count()));
   rig.decoder().log_probabilities(hidden, batch.view(), {log_probabilities.data(), {batch.target_count()}});
-  const models::RouterTotals totals = rig.decoder().router_totals(saved);
+  const models::RouterTotals totals =
+      rig.decoder().router_totals(rig.decoder().router_statistics(saved), batch.real_tokens());
   const std::vector<float> scale = batch.of_targets(packed.scale);
   double loss = coefficients.aux * totals.aux + coefficients.z * totals.z;
   for (std::size_t i = 0; i < scale.size(); ++i) {
@@ -109,25 +148,34 @@ inline double whole_loss(ModelRig& rig, const Packed& packed, std::int64_t train
 
 /// One micro batch, forward and backward. Its loss is sum scale * token loss / trained, aux terms are without
 /// coefficients.
-inline StepResult train_micro_batch(ModelRig& rig, const Packed& packed, std::int64_t trained,
-                                    layers::AuxCoefficients coefficients = {}) {
-  const models::HostBatch batch(packed.view(), rig.tensor());
-  ModelRig::Decoder::Saved saved(rig.activations());
-  const auto hidden = rig.decoder().forward(batch.view(), ModelRig::Decoder::Keep::for_backward, saved);
-  std::vector<float> weights = batch.of_targets(packed.scale);
+template <Platform P>
+StepResult train_micro_batch(Rig<P>& rig, const Packed& packed, std::int64_t trained,
+                             layers::AuxCoefficients coefficients = {},
+                             kernels::Into into = kernels::Into::add) {
+  constexpr Space S = P::kSpace;
+  using Decoder = typename Rig<P>::Decoder;
+  const models::HostBatch host(packed.view(), rig.token_multiple());
+  typename Decoder::Saved saved(rig.decoder());
+  const auto batch = host.placed<S>(rig.activations(), rig.staging(), rig.queue());
+  std::vector<float> weights = host.of_targets(packed.scale);
   for (float& weight : weights) weight /= float(trained);
-  const std::int64_t targets = batch.target_count();
-  const auto log_probabilities = rig.activations().make<float>(targets);
-  const auto dhidden = rig.activations().make<float>(hidden.shape);
+  const auto placed_weights = placed<float>(weights, rig.activations(), rig.staging(), rig.queue());
+  const auto hidden = rig.decoder().forward(batch, Decoder::Keep::for_backward, saved);
+  const auto log_probabilities = rig.activations().template make<float>(host.target_count());
+  const auto dhidden = rig.activations().template make<typename P::Storage>(hidden.shape);
+  const models::WeightGradients<P> gradients{rig.gradients(), into};
   rig.decoder().loss(
-      hidden, batch.view(),
-      {.weights = {weights.data(), {targets}}, .log_probabilities = log_probabilities, .dhidden = dhidden},
-      rig.gradients());
-  rig.decoder().backward({dhidden, coefficients}, batch.view(), saved, rig.gradients());
-  const models::RouterTotals totals = rig.decoder().router_totals(saved);
+      hidden, batch,
+      {.weights = placed_weights, .log_probabilities = log_probabilities, .dhidden = dhidden}, gradients);
+  rig.decoder().backward({dhidden, coefficients}, batch, saved, gradients);
+  const auto statistics = rig.decoder().router_statistics(saved);
+  const auto staged = rig.staging().template make<float>(host.target_count());
+  download<float, S>(log_probabilities, staged, rig.queue());
+  wait(rig.queue());
+  const models::RouterTotals totals = rig.decoder().router_totals(statistics, host.real_tokens());
   StepResult result{.aux = totals.aux, .z = totals.z};
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    result.loss -= double(weights[i]) * double(log_probabilities(std::int64_t(i)));
+    result.loss -= double(weights[i]) * double(staged(std::int64_t(i)));
   }
   return result;
 }

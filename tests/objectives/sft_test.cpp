@@ -29,8 +29,8 @@ TEST_CASE("the SFT loss weighs each trained token by its loss scale", "[objectiv
   REQUIRE(batch.trained() == 5);
 
   // The same from the log-probabilities themselves.
-  const models::HostBatch host = objectives::host_batch(batch, 1);
-  models::Decoder<HostFp32>::Saved saved(rig.activations());
+  const models::HostBatch host = objectives::host_batch<Space::host>(batch, 1);
+  models::Decoder<HostFp32>::Saved saved(rig.decoder());
   const auto hidden = rig.decoder().forward(host.view(), models::Decoder<HostFp32>::Keep::nothing, saved);
   std::vector<float> log_probabilities(5);
   rig.decoder().log_probabilities(hidden, host.view(), {log_probabilities.data(), {5}});
@@ -38,8 +38,8 @@ TEST_CASE("the SFT loss weighs each trained token by its loss scale", "[objectiv
   double expected = 0;
   for (std::size_t i = 0; i < scale.size(); ++i) expected -= double(scale[i]) * log_probabilities[i];
 
-  CHECK(sft.evaluate(batch).loss_sum == test::Approx(expected));
-  CHECK(sft.accumulate(batch, {.trained_tokens = 5, .coefficients = {}}, rig.gradients()).loss_sum ==
+  CHECK(sft.result(sft.evaluate(batch)).loss_sum == test::Approx(expected));
+  CHECK(sft.result(sft.accumulate(batch, {.trained_tokens = 5, .coefficients = {}}, {rig.gradients()})).loss_sum ==
         test::Approx(expected));
 }
 
@@ -50,16 +50,16 @@ TEST_CASE("SFT gradients are those of the loss divided by the batch's trained to
   objectives::Sft<HostFp32> sft(rig.decoder(), 1, times);
   const data::MicroBatch batch = weighted_batch();
   constexpr std::int64_t kTrained = 12;  // of the global batch: this micro batch has 5 of them
-  sft.accumulate(batch, {.trained_tokens = kTrained, .coefficients = {}}, rig.gradients());
+  (void)sft.accumulate(batch, {.trained_tokens = kTrained, .coefficients = {}}, {rig.gradients()});
 
   const std::size_t row = rig.layout().index_of("layers.1.mlp.down");
   for (const std::int64_t element : {0, 17, 101}) {
     float& weight = rig.weights()[row].data[element];
     const float before = weight, step = 2e-2f;
     weight = before + step;
-    const double above = sft.evaluate(batch).loss_sum;
+    const double above = sft.result(sft.evaluate(batch)).loss_sum;
     weight = before - step;
-    const double below = sft.evaluate(batch).loss_sum;
+    const double below = sft.result(sft.evaluate(batch)).loss_sum;
     weight = before;
     const double slope = (above - below) / (2 * double(step)) / double(kTrained);
     CHECK(rig.gradients()[row](element) == test::Approx(slope).epsilon(0.02).margin(2e-5));
@@ -71,6 +71,6 @@ TEST_CASE("an empty micro batch adds nothing", "[objectives][sft]") {
   test::ModelRig rig(test::tiny_moe(), *exchange);
   PhaseTimes times;
   objectives::Sft<HostFp32> sft(rig.decoder(), 1, times);
-  CHECK(sft.accumulate({}, {.trained_tokens = 5, .coefficients = {}}, rig.gradients()).loss_sum == 0);
+  CHECK(sft.result(sft.accumulate({}, {.trained_tokens = 5, .coefficients = {}}, {rig.gradients()})).loss_sum == 0);
   for (std::int64_t i = 0; i < rig.gradients().flat().size(); ++i) CHECK(rig.gradients().flat()(i) == 0);
 }

@@ -55,11 +55,16 @@ void for_elements(const Shards& shards, Visit&& visit) {
 struct Rig {
   models::ShardLayout layout;
   Arena<Space::host> arena{"test"};
+  Staging<Space::host> staging{"staging"};
   Shards weights{layout, arena}, gradients{layout, arena};
 
   explicit Rig(const Mesh& mesh) : layout(test::small_table(), mesh) {
     models::initialise(weights, 5);
     std::fill_n(gradients.flat().data, gradients.flat().size(), 0.f);
+  }
+  optimizer::StepResult step(optimizer::Adam<HostFp32>& adam, const optimizer::StepValues& values) {
+    const models::WeightState<float, Space::host> state{.weights = weights, .master = {}, .remainder = {}};
+    return adam.step(values, state, gradients, staging).result();
   }
 };
 
@@ -74,7 +79,7 @@ TEST_CASE("gradients are summed over exactly the ranks that hold the shard", "[o
     for_elements(rig.gradients, [&](std::size_t i, std::int64_t index, float& g) {
       g = base_gradient(i, index) * float(cluster.rank() + 1);
     });
-    optimizer::GradientSum<Space::host> sum(rig.layout, *exchange);
+    optimizer::GradientSum<float, Space::host> sum(rig.layout, *exchange, rig.arena);
     sum(rig.gradients, {});
 
     std::vector<float> weight;  // of each parameter: the sum of its holders' parts
@@ -107,8 +112,8 @@ TEST_CASE("norm and step do not depend on the mesh", "[optimizer][adam]") {
       });
       for_elements(whole.gradients,
                    [&](std::size_t i, std::int64_t index, float& g) { g = base_gradient(i, index + k); });
-      const auto split = adam.step({.iteration = k, .lr = 0.1}, rig.weights, rig.gradients);
-      const auto expected = whole_adam.step({.iteration = k, .lr = 0.1}, whole.weights, whole.gradients);
+      const auto split = rig.step(adam, {.iteration = k, .lr = 0.1});
+      const auto expected = whole.step(whole_adam, {.iteration = k, .lr = 0.1});
       INFO(mesh.text());
       REQUIRE(split.gradient_norm == Approx(expected.gradient_norm).epsilon(1e-13));
     }
@@ -127,5 +132,5 @@ TEST_CASE("a gradient that is not a number on one rank is known on all", "[optim
   Rig rig(mesh);
   if (cluster.rank() == cluster.size() - 1) rig.gradients[6](0) = NAN;
   optimizer::Adam<HostFp32> adam(rig.layout, {}, *exchange, rig.arena);
-  CHECK_FALSE(adam.step({}, rig.weights, rig.gradients).is_finite());
+  CHECK_FALSE(rig.step(adam, {}).is_finite());
 }

@@ -7,8 +7,8 @@
 
 namespace moebius::models {
 
-/// The views that layers want of this rank's shards, found by name. E: const T for weights, float for
-/// gradients.
+/// The views that layers want of this rank's shards, found by name. E: const T for weights, the type of
+/// gradients for those.
 template <class E, Space S>
 class Bindings {
  public:

@@ -5,19 +5,12 @@
 #include <stdexcept>
 
 #include "kernels/attention/rope_table.h"
+#include "kernels/update/elementwise.h"
 #include "models/decoder/bindings.h"
 #include "models/rope.h"
 
 namespace moebius::models {
 namespace {
-
-/// Values in host memory, where the platform's kernels can read them.
-View<const std::int32_t, 1, Space::host> placed(const std::vector<std::int32_t>& values,
-                                                Arena<Space::host>& arena) {
-  const auto view = arena.make<std::int32_t>(std::int64_t(values.size()));
-  std::ranges::copy(values, view.data);
-  return view;
-}
 
 kernels::WeightSum weight_sum_of(const ModelConfig& config) {
   return config.topk_weights == ModelConfig::TopkWeights::sum_to_one ? kernels::WeightSum::sum_to_one
@@ -37,9 +30,9 @@ void expect_buildable(const Mesh& mesh) {
 template <Platform P>
 Decoder<P>::Decoder(const ModelConfig& config, const Parts& parts, const Options& options)
     : config_(config),
-      context_{parts.exchange, parts.activations, parts.workspace, parts.queue},
+      context_{parts.exchange, parts.activations, parts.remade, parts.workspace, parts.staging, parts.queue},
       tables_("rotary tables"),
-      longest_(options.longest) {
+      options_(options) {
   const Mesh& mesh = parts.exchange.mesh();
   expect_buildable(mesh);
   const RopeFrequencies frequencies = rope_frequencies(config);
@@ -102,53 +95,103 @@ auto Decoder<P>::next_residual(const Stream& stream, Keep keep) -> View<T, 2, kS
 }
 
 template <Platform P>
-void Decoder<P>::forward_layer(const DecoderLayer<P>& layer, const TokenBatch<kSpace>& batch, Keep keep,
-                               Stream& stream, typename DecoderLayer<P>::Saved& saved) {
-  const bool is_first = &layer == layers_.data();
-  const View<T, 2, kSpace> before = is_first ? stream.residual : next_residual(stream, keep);
-  const View<const T, 2, kSpace> delta =
-      is_first ? View<const T, 2, kSpace>{} : View<const T, 2, kSpace>(stream.delta);
-  layer.attention_norm.forward({stream.residual, delta, before}, saved.attention_norm, context_);
-  stream.residual = before;
-  layer.attention.forward(saved.attention_norm.normed, batch.places, stream.delta, saved.attention, context_);
+std::int64_t Decoder<P>::moe_layers() const {
+  return std::ranges::count(config_.is_moe_layer, true);
+}
 
-  const View<T, 2, kSpace> between = next_residual(stream, keep);
-  layer.mlp_norm.forward({stream.residual, stream.delta, between}, saved.mlp_norm, context_);
-  stream.residual = between;
-  forward_mlp(layer, batch.real_tokens, stream.delta, saved);
+/// The layers of a group, with Recompute::full.
+template <Platform P>
+Range Decoder<P>::group(std::size_t index) const {
+  const std::int64_t begin = std::int64_t(index) * options_.group_layers;
+  return {begin, std::min(begin + options_.group_layers, config_.layers)};
 }
 
 template <Platform P>
-void Decoder<P>::forward_mlp(const DecoderLayer<P>& layer, std::int64_t real_tokens, View<T, 2, kSpace> delta,
-                             typename DecoderLayer<P>::Saved& saved) {
+void Decoder<P>::forward_layer(std::size_t index, const ForwardPass& pass, Stream& stream,
+                               LayerSaved& saved) {
+  const DecoderLayer<P>& layer = layers_[index];
+  const View<T, 2, kSpace> before = stream.has_delta ? next_residual(stream, pass.keep) : stream.residual;
+  layer.attention_norm.forward({stream.residual, stream.to_add(), before}, saved.attention_norm, context_);
+  stream.residual = before;
+  layer.attention.forward(saved.attention_norm.normed, pass.batch.places, stream.delta, saved.attention,
+                          context_);
+
+  const View<T, 2, kSpace> between = next_residual(stream, pass.keep);
+  layer.mlp_norm.forward({stream.residual, stream.delta, between}, saved.mlp_norm, context_);
+  stream.residual = between;
+  stream.has_delta = true;
+  const auto moe_before =
+      std::count(config_.is_moe_layer.begin(), config_.is_moe_layer.begin() + std::ptrdiff_t(index), true);
+  const bool is_moe = config_.is_moe_layer[index];
+  forward_mlp(layer,
+              {.normed = saved.mlp_norm.normed,
+               .real_tokens = pass.batch.real_tokens,
+               .statistics = is_moe ? pass.statistics.slice(moe_before, 1).flat() : View<float, 1, kSpace>{}},
+              stream.delta, saved);
+}
+
+template <Platform P>
+void Decoder<P>::forward_mlp(const DecoderLayer<P>& layer, const MlpInput& input, View<T, 2, kSpace> delta,
+                             LayerSaved& saved) {
   if (const auto* moe = std::get_if<layers::Moe<P>>(&layer.mlp)) {
     auto& kept = saved.mlp.template emplace<typename layers::Moe<P>::Saved>();
-    moe->forward(saved.mlp_norm.normed, real_tokens, delta, kept, context_);
+    kept.statistics = input.statistics;
+    moe->forward(input.normed, input.real_tokens, delta, kept, context_);
   } else {
     auto& kept = saved.mlp.template emplace<typename layers::DenseMlp<P>::Saved>();
-    std::get<layers::DenseMlp<P>>(layer.mlp).forward(saved.mlp_norm.normed, delta, kept, context_);
+    std::get<layers::DenseMlp<P>>(layer.mlp).forward(input.normed, delta, kept, context_);
+  }
+}
+
+/// With Recompute::full: only what goes into each group is kept.
+template <Platform P>
+void Decoder<P>::forward_groups(const ForwardPass& pass, Stream& stream, Saved& saved) {
+  const auto groups = std::size_t(divide_up(config_.layers, options_.group_layers));
+  for (std::size_t g = 0; g < groups; ++g) {
+    saved.group_inputs_.push_back(stream.residual);
+    const View<T, 2, kSpace> after = context_.activations.template make<T>(stream.residual.shape);
+    const ArenaScope scope(context_.activations);
+    for (std::int64_t i = group(g).begin; i < group(g).end; ++i) {
+      LayerSaved dropped;
+      forward_layer(std::size_t(i), pass, stream, dropped);
+    }
+    kernels::add(
+        kernels::Add<T, kSpace>{.a = stream.residual.flat(), .b = stream.delta.flat(), .y = after.flat()},
+        context_.queue);
+    stream.residual = after;
+    stream.has_delta = false;
   }
 }
 
 template <Platform P>
 auto Decoder<P>::forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& saved)
     -> View<const T, 2, kSpace> {
-  if (batch.longest > longest_) {
+  if (batch.longest > options_.longest) {
     throw std::length_error(
-        fmt::format("a sample of {} tokens for a model prepared for {}", batch.longest, longest_));
+        fmt::format("a sample of {} tokens for a model prepared for {}", batch.longest, options_.longest));
   }
   const ArenaScope scope(context_.workspace);
   const std::int64_t tokens = tokens_here(batch.ids.shape[0]);
+  const std::int64_t statistics = layers::Moe<P>::statistics_size(config_.experts);
+  saved.statistics_ = context_.activations.template make<float>(moe_layers(), statistics);
   Stream stream{.residual = context_.activations.template make<T>(tokens, config_.hidden),
                 .delta = context_.workspace.template make<T>(tokens, config_.hidden)};
   embedding_.forward(batch.ids, stream.residual, context_);
-  saved.layers_.resize(layers_.size());
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    std::optional<ArenaScope<kSpace>> layer_scope;
-    if (keep == Keep::nothing) layer_scope.emplace(context_.activations);
-    forward_layer(layers_[i], batch, keep, stream, saved.layers_[i]);
+  const ForwardPass pass{batch, keep, saved.statistics_};
+  if (keep == Keep::for_backward && options_.recompute == Recompute::full) {
+    forward_groups(pass, stream, saved);
+  } else {
+    saved.layers_.resize(layers_.size());
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      std::optional<ArenaScope<kSpace>> layer_scope, remade_scope;
+      if (keep == Keep::nothing) layer_scope.emplace(context_.activations);
+      if (&context_.remade != &context_.activations) remade_scope.emplace(context_.remade);
+      forward_layer(i, pass, stream, saved.layers_[i]);
+    }
   }
-  norm_.forward({stream.residual, stream.delta, next_residual(stream, keep)}, saved.norm_, context_);
+  const bool adds = stream.has_delta;
+  norm_.forward({stream.residual, stream.to_add(), adds ? next_residual(stream, keep) : stream.residual},
+                saved.norm_, context_);
   return saved.norm_.normed;
 }
 
@@ -160,19 +203,39 @@ void Decoder<P>::log_probabilities(View<const T, 2, kSpace> hidden, const TokenB
 
 template <Platform P>
 void Decoder<P>::loss(View<const T, 2, kSpace> hidden, const TokenBatch<kSpace>& batch, const Loss& loss,
-                      const Shards<float, kSpace>& gradients) {
+                      const WeightGradients<P>& gradients) {
+  context_.into = gradients.into;
   lm_head_.loss(hidden, batch.targets,
                 {.weights = loss.weights,
                  .log_probabilities = loss.log_probabilities,
                  .dhidden = loss.dhidden,
-                 .dweight = Bindings<float, kSpace>(gradients).lm_head()},
+                 .dweight = Bindings<G, kSpace>(gradients.shards).lm_head()},
                 context_);
+}
+
+/// What forward did not keep; Recompute::selective.
+template <Platform P>
+void Decoder<P>::remake_layer(const DecoderLayer<P>& layer, const TokenBatch<kSpace>& batch,
+                              LayerSaved& saved) {
+  layer.attention_norm.remake(saved.attention_norm, context_);
+  saved.attention.normed = saved.attention_norm.normed;
+  layer.attention.remake(batch.places, saved.attention, context_);
+  layer.mlp_norm.remake(saved.mlp_norm, context_);
+  if (const auto* moe = std::get_if<layers::Moe<P>>(&layer.mlp)) {
+    auto& kept = std::get<typename layers::Moe<P>::Saved>(saved.mlp);
+    kept.normed = saved.mlp_norm.normed;
+    moe->remake(kept, context_);
+  } else {
+    auto& kept = std::get<typename layers::DenseMlp<P>::Saved>(saved.mlp);
+    kept.normed = saved.mlp_norm.normed;
+    std::get<layers::DenseMlp<P>>(layer.mlp).remake(kept, context_);
+  }
 }
 
 template <Platform P>
 void Decoder<P>::backward_layer(const DecoderLayer<P>& layer, const BackwardPass& pass,
-                                const typename DecoderLayer<P>::Saved& saved) {
-  const Bindings<float, kSpace> of(pass.gradients);
+                                const LayerSaved& saved) {
+  const Bindings<G, kSpace> of(pass.gradients);
   const layers::BlockGradient<P> block{.ddelta = pass.dstream, .dnormed = pass.dnormed};
   const typename layers::ResidualNorm<P>::Gradient norm{
       .dnormed = pass.dnormed, .beside = pass.dstream, .dstream = pass.dstream};
@@ -189,29 +252,64 @@ void Decoder<P>::backward_layer(const DecoderLayer<P>& layer, const BackwardPass
                                 context_);
 }
 
+/// With Recompute::full: forward again through one group at a time.
 template <Platform P>
-void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>& batch, const Saved& saved,
-                          const Shards<float, kSpace>& gradients) {
+void Decoder<P>::backward_groups(const BackwardPass& pass, const Saved& saved) {
+  for (std::size_t g = saved.group_inputs_.size(); g-- > 0;) {
+    const ArenaScope scope(context_.activations), workspace_scope(context_.workspace);
+    const ForwardPass again{pass.batch, Keep::for_backward,
+                            context_.activations.template make<float>(saved.statistics_.shape)};
+    Stream stream{.residual = saved.group_inputs_[g],
+                  .delta = context_.workspace.template make<T>(saved.group_inputs_[g].shape)};
+    std::vector<LayerSaved> kept(std::size_t(group(g).size()));
+    for (std::int64_t i = group(g).begin; i < group(g).end; ++i)
+      forward_layer(std::size_t(i), again, stream, kept[std::size_t(i - group(g).begin)]);
+    for (std::int64_t i = group(g).end; i-- > group(g).begin;)
+      backward_layer(layers_[std::size_t(i)], pass, kept[std::size_t(i - group(g).begin)]);
+  }
+}
+
+template <Platform P>
+void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>& batch, Saved& saved,
+                          const WeightGradients<P>& gradients) {
   const ArenaScope scope(context_.workspace);
-  const Bindings<float, kSpace> of(gradients);
+  context_.into = gradients.into;
+  const Bindings<G, kSpace> of(gradients.shards);
   const BackwardPass pass{.batch = batch,
                           .coefficients = output.coefficients,
-                          .gradients = gradients,
+                          .gradients = gradients.shards,
                           .dstream = output.dhidden,
                           .dnormed = context_.workspace.template make<T>(output.dhidden.shape)};
   norm_.backward({.dnormed = output.dhidden, .beside = {}, .dstream = pass.dstream}, saved.norm_,
                  of.vector("norm"), context_);
-  for (std::size_t i = layers_.size(); i-- > 0;) backward_layer(layers_[i], pass, saved.layers_[i]);
-  embedding_.backward(batch.ids, pass.dstream, of.matrix("embedding"), context_);
+  if (options_.recompute == Recompute::full) {
+    backward_groups(pass, saved);
+  } else {
+    for (std::size_t i = layers_.size(); i-- > 0;) {
+      const ArenaScope remade_scope(context_.remade);
+      if (options_.recompute == Recompute::selective) remake_layer(layers_[i], batch, saved.layers_[i]);
+      backward_layer(layers_[i], pass, saved.layers_[i]);
+    }
+  }
+  // Tied: the output projection has written the table's gradient already.
+  const kernels::Into into = config_.tied_embeddings ? kernels::Into::add : gradients.into;
+  embedding_.backward(batch.ids, pass.dstream, of.matrix("embedding"), into, context_);
 }
 
 template <Platform P>
-RouterTotals Decoder<P>::router_totals(const Saved& saved) const {
+View<const float, 2, Space::host> Decoder<P>::router_statistics(const Saved& saved) {
+  const View<float, 2, Space::host> values = context_.staging.template make<float>(saved.statistics_.shape);
+  download<float, kSpace>(saved.statistics_.flat(), values.flat(), context_.queue);
+  return values;
+}
+
+template <Platform P>
+RouterTotals Decoder<P>::router_totals(View<const float, 2, Space::host> statistics,
+                                       std::int64_t real_tokens) const {
   RouterTotals totals;
-  for (const auto& layer : saved.layers_) {
-    const auto* moe = std::get_if<typename layers::Moe<P>::Saved>(&layer.mlp);
-    if (moe == nullptr) continue;
-    layers::RouterReport report = layers::report<P>(*moe, config_.top_k);
+  for (std::int64_t layer = 0; layer < statistics.shape[0]; ++layer) {
+    layers::RouterReport report =
+        layers::report(statistics.slice(layer, 1).flat(), real_tokens, config_.top_k);
     totals.aux += report.aux;
     totals.z += report.z;
     totals.expert_tokens.push_back(std::move(report.expert_tokens));
@@ -222,9 +320,9 @@ RouterTotals Decoder<P>::router_totals(const Saved& saved) const {
 template <Platform P>
 layers::KvCache<P> Decoder<P>::make_cache(std::int64_t sequences, std::int64_t capacity,
                                           Arena<kSpace>& arena) const {
-  if (capacity > longest_) {
+  if (capacity > options_.longest) {
     throw std::length_error(
-        fmt::format("a cache of {} tokens for a model prepared for {}", capacity, longest_));
+        fmt::format("a cache of {} tokens for a model prepared for {}", capacity, options_.longest));
   }
   return {{.layers = config_.layers,
            .sequences = sequences,
@@ -247,34 +345,48 @@ void Decoder<P>::decode(std::span<const std::vector<std::int32_t>> new_tokens, l
   const std::int64_t tensor = context_.degree(Axis::tensor), real_tokens = std::int64_t(ids.size());
   ids.resize(std::size_t(std::max(round_up(real_tokens, tensor), tensor)), 0);
   const layers::DecodeStep step = cache.grow(counts, std::int64_t(ids.size()));
-  Arena<kSpace>& lists = context_.workspace;
-  const layers::CachedPlaces<kSpace> places{.positions = placed(step.positions, lists),
-                                            .cache_rows = placed(step.cache_rows, lists),
-                                            .segments = {.query_starts = placed(step.query_starts, lists),
-                                                         .key_starts = placed(step.key_starts, lists),
-                                                         .key_counts = placed(step.key_counts, lists)}};
+  const auto placed = [&](const std::vector<std::int32_t>& values) {
+    return moebius::placed<std::int32_t>(values, context_.workspace, context_.staging, context_.queue);
+  };
+  const layers::CachedPlaces<kSpace> places{.positions = placed(step.positions),
+                                            .cache_rows = placed(step.cache_rows),
+                                            .segments = {.query_starts = placed(step.query_starts),
+                                                         .key_starts = placed(step.key_starts),
+                                                         .key_counts = placed(step.key_counts)}};
 
   const std::int64_t tokens = tokens_here(std::int64_t(ids.size()));
-  const View<T, 2, kSpace> residual = context_.activations.template make<T>(tokens, config_.hidden);
-  const View<T, 2, kSpace> delta = context_.workspace.template make<T>(tokens, config_.hidden);
-  embedding_.forward(placed(ids, lists), residual, context_);
-  View<const T, 2, kSpace> added;  // what the next norm adds to the stream
+  Stream stream{.residual = context_.activations.template make<T>(tokens, config_.hidden),
+                .delta = context_.workspace.template make<T>(tokens, config_.hidden)};
+  embedding_.forward(placed(ids), stream.residual, context_);
+  decode_layers(places, real_tokens, cache, stream);
+  typename layers::ResidualNorm<P>::Saved last;
+  norm_.forward({stream.residual, stream.to_add(), stream.residual}, last, context_);
+  lm_head_.logits(last.normed, placed(last_rows), logits, context_);
+}
+
+template <Platform P>
+void Decoder<P>::decode_layers(const layers::CachedPlaces<kSpace>& places, std::int64_t real_tokens,
+                               const layers::KvCache<P>& cache, Stream& stream) {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const ArenaScope scope(context_.activations);
     const DecoderLayer<P>& layer = layers_[i];
-    typename DecoderLayer<P>::Saved saved;
-    layer.attention_norm.forward({residual, added, residual}, saved.attention_norm, context_);
-    layer.attention.decode(saved.attention_norm.normed, places, cache.layer(std::int64_t(i)), delta,
+    LayerSaved saved;
+    layer.attention_norm.forward({stream.residual, stream.to_add(), stream.residual}, saved.attention_norm,
+                                 context_);
+    layer.attention.decode(saved.attention_norm.normed, places, cache.layer(std::int64_t(i)), stream.delta,
                            context_);
-    added = delta;
-    layer.mlp_norm.forward({residual, added, residual}, saved.mlp_norm, context_);
-    forward_mlp(layer, real_tokens, delta, saved);
+    stream.has_delta = true;
+    layer.mlp_norm.forward({stream.residual, stream.delta, stream.residual}, saved.mlp_norm, context_);
+    const std::int64_t statistics = layers::Moe<P>::statistics_size(config_.experts);
+    forward_mlp(layer,
+                {.normed = saved.mlp_norm.normed,
+                 .real_tokens = real_tokens,
+                 .statistics = context_.activations.template make<float>(statistics)},
+                stream.delta, saved);
   }
-  typename layers::ResidualNorm<P>::Saved last;
-  norm_.forward({residual, added, residual}, last, context_);
-  lm_head_.logits(last.normed, placed(last_rows, lists), logits, context_);
 }
 
-template class Decoder<HostFp32>;
+#define INSTANTIATE(P) template class Decoder<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::models
