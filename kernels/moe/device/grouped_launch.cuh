@@ -16,8 +16,8 @@ namespace moebius::kernels {
 class GroupedProducts {
  public:
   explicit GroupedProducts(Device& device) {
-    check(cudaMalloc(&counter_, kDrawn * sizeof(unsigned)));
-    check(cudaMemsetAsync(counter_, 0, kDrawn * sizeof(unsigned), device.queue().stream));
+    check(cudaMalloc(&counter_, kCounters * sizeof(unsigned)));
+    check(cudaMemsetAsync(counter_, 0, kCounters * sizeof(unsigned), device.queue().stream));
   }
   GroupedProducts(const GroupedProducts&) = delete;
   GroupedProducts& operator=(const GroupedProducts&) = delete;

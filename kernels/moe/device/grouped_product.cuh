@@ -10,15 +10,15 @@
 namespace moebius::kernels {
 
 inline constexpr int kTileQueue = 4;  // tiles drawn ahead, at most
-inline constexpr int kDrawn =
-    2;  // words of the counter: tiles drawn beyond the first of each block; blocks done
+/// Of tiles drawn, not counting the first of each block; of blocks that are done.
+inline constexpr int kCounters = 2;
 
 template <class Out>
 struct ProductArguments {
   const int* starts;  // [groups + 1]
   ProductExtents extents;
   Out* result;
-  unsigned* counter;  // [kDrawn] zeros; the last block leaves zeros
+  unsigned* counter;  // [kCounters] zeros; the last block leaves zeros
 };
 
 template <class Shape>

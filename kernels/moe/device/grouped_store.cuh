@@ -140,11 +140,13 @@ struct MappedResult {
   int columns;  // that exist from there on
 };
 
-/// Copies out (or adds, in L2) by TMA from `Buffers` buffers in turn; the map cuts off what does not exist.
-/// Whoever called this calls tma_wait_all before the block's shared memory goes away.
+/// Copies out (or adds, in L2) by TMA from `Buffers` buffers in turn, so that the last ones are still being
+/// read when the next are filled; the map cuts off what does not exist. Whoever called this calls
+/// tma_wait_all before the block's shared memory goes away.
 template <Into into, int Columns, int Buffers, int Count>
 __device__ __forceinline__ void store_warp(float (&d)[Count], std::uint8_t* buffers,
                                            const MappedResult& result) {
+  static_assert(Columns / 32 % Buffers == 0, "the next call begins with the first buffer again");
   const int lane = int(threadIdx.x) % 32, row = lane / 4;
 #pragma unroll
   for (int column = 0; column < Columns; column += 32) {
@@ -169,6 +171,7 @@ __device__ __forceinline__ void store_warp(float (&d)[Count], std::uint8_t* buff
       tma_store(result.map, buffer, result.column + column, result.row, result.group);
     }
   }
+  if (lane == 0 && result.columns < Columns) tma_wait_read<0>();  // the turn was not finished
 }
 
 }  // namespace moebius::kernels
