@@ -71,40 +71,37 @@ struct Width {};
   MOEBIUS_ACCUMULATORS_8(d, i), MOEBIUS_ACCUMULATORS_8(d, (i) + 8), MOEBIUS_ACCUMULATORS_8(d, (i) + 16), \
       MOEBIUS_ACCUMULATORS_8(d, (i) + 24)
 
-/// d = a b + (keep != 0 ? d : 0), of which the first Width / 2 accumulators take part.
+/// d += a b, of which the first Width / 2 accumulators take part.
 template <Major A, Major B, int Count>
-__device__ __forceinline__ void wgmma(Width<64>, float (&d)[Count], std::uint64_t a, std::uint64_t b,
-                                      int keep) {
+__device__ __forceinline__ void wgmma(Width<64>, float (&d)[Count], std::uint64_t a, std::uint64_t b) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31 "
-      "}, %32, %33, p, 1, 1, %35, %36;\n}\n"
+      "}, %32, %33, p, 1, 1, %34, %35;\n}\n"
       : MOEBIUS_ACCUMULATORS(d, 0)
-      : "l"(a), "l"(b), "r"(keep), "n"(int(A)), "n"(int(B)));
+      : "l"(a), "l"(b), "n"(int(A)), "n"(int(B)));
 }
 
 template <Major A, Major B, int Count>
-__device__ __forceinline__ void wgmma(Width<128>, float (&d)[Count], std::uint64_t a, std::uint64_t b,
-                                      int keep) {
+__device__ __forceinline__ void wgmma(Width<128>, float (&d)[Count], std::uint64_t a, std::uint64_t b) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63 "
-      "}, %64, %65, p, 1, 1, %67, %68;\n}\n"
+      "}, %64, %65, p, 1, 1, %66, %67;\n}\n"
       : MOEBIUS_ACCUMULATORS(d, 0), MOEBIUS_ACCUMULATORS(d, 32)
-      : "l"(a), "l"(b), "r"(keep), "n"(int(A)), "n"(int(B)));
+      : "l"(a), "l"(b), "n"(int(A)), "n"(int(B)));
 }
 
 template <Major A, Major B, int Count>
-__device__ __forceinline__ void wgmma(Width<192>, float (&d)[Count], std::uint64_t a, std::uint64_t b,
-                                      int keep) {
+__device__ __forceinline__ void wgmma(Width<192>, float (&d)[Count], std::uint64_t a, std::uint64_t b) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %98, 0;\n"
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
@@ -112,16 +109,15 @@ __device__ __forceinline__ void wgmma(Width<192>, float (&d)[Count], std::uint64
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
       "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
       "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95 "
-      "}, %96, %97, p, 1, 1, %99, %100;\n}\n"
+      "}, %96, %97, p, 1, 1, %98, %99;\n}\n"
       : MOEBIUS_ACCUMULATORS(d, 0), MOEBIUS_ACCUMULATORS(d, 32), MOEBIUS_ACCUMULATORS(d, 64)
-      : "l"(a), "l"(b), "r"(keep), "n"(int(A)), "n"(int(B)));
+      : "l"(a), "l"(b), "n"(int(A)), "n"(int(B)));
 }
 
 template <Major A, Major B, int Count>
-__device__ __forceinline__ void wgmma(Width<256>, float (&d)[Count], std::uint64_t a, std::uint64_t b,
-                                      int keep) {
+__device__ __forceinline__ void wgmma(Width<256>, float (&d)[Count], std::uint64_t a, std::uint64_t b) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
@@ -131,10 +127,10 @@ __device__ __forceinline__ void wgmma(Width<256>, float (&d)[Count], std::uint64
       "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
       "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
       "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127 "
-      "}, %128, %129, p, 1, 1, %131, %132;\n}\n"
+      "}, %128, %129, p, 1, 1, %130, %131;\n}\n"
       : MOEBIUS_ACCUMULATORS(d, 0), MOEBIUS_ACCUMULATORS(d, 32), MOEBIUS_ACCUMULATORS(d, 64),
         MOEBIUS_ACCUMULATORS(d, 96)
-      : "l"(a), "l"(b), "r"(keep), "n"(int(A)), "n"(int(B)));
+      : "l"(a), "l"(b), "n"(int(A)), "n"(int(B)));
 }
 
 #undef MOEBIUS_ACCUMULATORS

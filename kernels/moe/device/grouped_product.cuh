@@ -150,7 +150,7 @@ __device__ __forceinline__ void multiply(ProductMemory<Shape>& memory, const Til
       for (int block = 0; block < Blocks; ++block)
         wgmma<kMajorA<product>, kMajorB<product>>(Width<Columns>{}, d[block],
                                                   a + block * kBlock + k * kWgmmaStep<kMajorA<product>>,
-                                                  b + k * kWgmmaStep<kMajorB<product>>, 1);
+                                                  b + k * kWgmmaStep<kMajorB<product>>);
     }
     wgmma_commit();
     if (depth > 0) {
