@@ -1,6 +1,8 @@
 #include "hub/weights.h"
 
+#include <array>
 #include <fmt/format.h>
+#include <future>
 #include <utility>
 
 #include "checkpoint/shard_access.h"
@@ -51,14 +53,29 @@ HubWeights::HubWeights(const HubFolder& folder, models::ParameterTable table)
 }
 
 void HubWeights::read(std::span<const models::Slab> wanted, const checkpoint::SlabSink& sink) const {
-  std::vector<std::byte> buffer;
+  struct Piece {
+    std::size_t parameter;
+    models::Slab slab;
+  };
+  std::vector<Piece> pieces;
   for (std::size_t i = 0; i < table_.size(); ++i) {
-    const std::int64_t item = size_of(dtypes_[i]);
-    for (const models::Slab& piece : checkpoint::pieces_of(wanted[i], kPieceBytes / item)) {
-      buffer.resize(std::size_t(piece.size() * item));
-      read_slab(i, piece, buffer.data());
-      sink(i, piece, {dtypes_[i], buffer});
-    }
+    for (models::Slab& slab : checkpoint::pieces_of(wanted[i], kPieceBytes / size_of(dtypes_[i])))
+      pieces.push_back({i, std::move(slab)});
+  }
+  // The next piece is read while the sink works on this one.
+  std::array<std::vector<std::byte>, 2> buffers;
+  const auto load = [&](std::size_t index) {
+    const Piece& piece = pieces[index];
+    std::vector<std::byte>& buffer = buffers[index % 2];
+    buffer.resize(std::size_t(piece.slab.size() * size_of(dtypes_[piece.parameter])));
+    read_slab(piece.parameter, piece.slab, buffer.data());
+  };
+  std::future<void> next;
+  if (!pieces.empty()) next = std::async(std::launch::async, load, 0);
+  for (std::size_t index = 0; index < pieces.size(); ++index) {
+    next.get();
+    if (index + 1 < pieces.size()) next = std::async(std::launch::async, load, index + 1);
+    sink(pieces[index].parameter, pieces[index].slab, {dtypes_[pieces[index].parameter], buffers[index % 2]});
   }
 }
 

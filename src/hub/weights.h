@@ -18,7 +18,7 @@ class WeightSource {
   /// The type that a parameter is stored in.
   [[nodiscard]] virtual Dtype stored_dtype(std::size_t parameter) const = 0;
   /// Gives `sink` the wanted slab of each parameter (no elements: none), in parts, one parameter after the
-  /// other. Memory: one buffer, of some MiB. Throws InputError.
+  /// other. Memory: buffers of some MiB. Throws InputError.
   virtual void read(std::span<const models::Slab> wanted, const checkpoint::SlabSink& sink) const = 0;
   /// What a person should know before the weights are used, one line each.
   [[nodiscard]] virtual std::vector<std::string> warnings() const { return {}; }
