@@ -31,8 +31,11 @@ endif()
 if(MOEBIUS_HAS_CUDA)
   set(CMAKE_CUDA_ARCHITECTURES 90a)  # wgmma and setmaxnreg are in 90a alone
   enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc has C++20
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
   set(CMAKE_CUDA_STANDARD 20)
-  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   set(CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS} --expt-relaxed-constexpr")
   set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
   add_library(cuda_runtime ALIAS CUDA::cudart_static)
@@ -43,3 +46,6 @@ if(MOEBIUS_HAS_CUDA)
   target_include_directories(nccl SYSTEM INTERFACE ${NCCL_INCLUDE})
   target_link_libraries(nccl INTERFACE ${NCCL_LIBRARY})
 endif()
+
+# Whether device twins are in this build, for the sources (tensor/platform.h).
+target_compile_definitions(moebius_options INTERFACE MOEBIUS_CUDA=$<BOOL:${MOEBIUS_HAS_CUDA}>)

@@ -9,8 +9,6 @@ add_library(moebius_options INTERFACE)
 target_compile_options(moebius_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-missing-field-initializers>)
 # -fno-math-errno lets loops over sqrt and exp vectorise; results stay those of IEEE arithmetic.
 target_compile_options(moebius_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fno-math-errno>)
-# MOEBIUS_CUDA: whether device twins are in this build (tensor/platform.h).
-target_compile_definitions(moebius_options INTERFACE MOEBIUS_CUDA=$<BOOL:${MOEBIUS_HAS_CUDA}>)
 
 set(MOEBIUS_ARCH "native" CACHE STRING "CPU to compile for: an -march value, or empty for the compiler's default")
 if(MOEBIUS_ARCH)

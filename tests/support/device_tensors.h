@@ -17,6 +17,7 @@ using DeviceTensor = Tensor<T, Rank, Space::device>;
 template <class T, int Rank>
 void poison(const DeviceTensor<T, Rank>& tensor) {
   check(cudaMemset(tensor.data(), 0xff, std::size_t(tensor.count()) * sizeof(T)));
+  check(cudaDeviceSynchronize());  // a device's stream does not wait for the default one
 }
 
 /// On the device, with the values of a host tensor rounded to T; waits.
@@ -25,6 +26,7 @@ void put(const Tensor<From, Rank>& from, const DeviceTensor<T, Rank>& to) {
   std::vector<T> values;
   for (std::int64_t i = 0; i < from.count(); ++i) values.push_back(T(from[i]));
   check(cudaMemcpy(to.data(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
+  check(cudaDeviceSynchronize());
 }
 
 /// The values of a device tensor, widened to To; waits for everything on the device.
