@@ -11,8 +11,8 @@
 ///   n = x / rms(x) * gain          y[i] = n[i] cos - n[i+half] sin          y[i+half] = n[i+half] cos + n[i]
 ///   sin
 ///
-/// x is the q and k columns of a packed q|k|v projection; q and k leave it for tensors of their own, which is how
-/// attention wants them.
+/// x is the q and k columns of a packed q|k|v projection; q and k leave it for tensors of their own, which is
+/// how attention wants them.
 namespace moebius::kernels {
 
 template <class T, Space S>
@@ -36,7 +36,7 @@ struct QkNormRopeBackward {
   View<const float, 2, S> cosine, sine;
   View<const std::int32_t, 1, S> positions;
   View<const float, 2, S> inv_rms;
-  Matrix<T, S> dx;                 // [tokens, (heads + kv_heads) * head_dim]; overwritten; dq and dk may be its columns
+  Matrix<T, S> dx;  // [tokens, (heads + kv_heads) * head_dim]; overwritten; dq and dk may be its columns
   View<G, 1, S> q_dgain, k_dgain;  // [head_dim]; empty: not wanted
   Into into = Into::add;           // q_dgain, k_dgain
   std::int64_t heads = 0, kv_heads = 0;
