@@ -24,11 +24,17 @@ std::vector<Idle> idle_settings(const Job& job) {
       {"data.validation_fraction", "data.validation", !job.data.validation.empty()},
       {"data.validation", "eval.interval", job.eval.interval == 0},
       {"data.validation_fraction", "eval.interval", job.eval.interval == 0},
-      {"train.recompute_layers", "train.recompute", job.train.recompute == Recompute::none},
+      {"train.recompute_layers", "train.recompute", job.train.recompute != Recompute::full},
       {"optimizer.min_lr", "optimizer.schedule", job.optimizer.schedule == Schedule::constant},
       {"parallel.sequence", "parallel.tensor", job.parallel.tensor == 1},
       {"parallel.virtual_pipeline", "parallel.pipeline", job.parallel.pipeline == 1},
   };
+  // Weights in fp32 are their own master; what is kept in bf16 beside them follows the precision.
+  const bool on_cpu = job.model.device == Device::cpu;
+  for (const char* key : {"optimizer.master", "optimizer.moments", "optimizer.gradients"}) {
+    list.push_back(
+        {key, on_cpu ? "model.device" : "model.precision", on_cpu || job.model.precision == Precision::fp32});
+  }
   const std::string kind = "objective.kind";
   for (const Key& key : schema()) {
     if (key.section() != "objective" || key.path == kind) continue;
@@ -67,6 +73,10 @@ void check_model(Report& report, Purpose purpose) {
   report.refuse_if(model.path.empty() && model.config.empty() && is_random,
                    {"model.init", "model.config", "model.path"},
                    "model.init = \"random\" needs model.config (a config.json)");
+  report.refuse_if(
+      model.precision == Precision::bf16 && model.device == Device::cpu, {"model.precision", "model.device"},
+      fmt::format("{} with {}: CPUs compute in fp32 (leave one out)",
+                  setting_text(report.job(), "model.precision"), setting_text(report.job(), "model.device")));
 }
 
 void check_data(Report& report, Purpose purpose) {
