@@ -131,23 +131,73 @@ void check_decoding(const models::ModelConfig& config, cluster::Cluster& cluster
 }
 
 /// 64 tokens and even routing: every rank's experts get what the formula expects.
-void check_memory(const models::ModelConfig& config, cluster::Cluster& cluster,
-                  const cluster::Degrees& degrees) {
-  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
-  const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
-  INFO(config.family << " on " << mesh.text());
-  test::ModelRig rig(config, *exchange, {.longest = 64, .routing = kernels::Routing::even});
+void check_memory_with(const models::MemoryFormat& format, const models::ModelConfig& config,
+                       parallel::Exchange<Space::host>& exchange) {
+  INFO(config.family << " on " << exchange.mesh().text() << ", recompute " << int(format.recompute) << " of "
+                     << format.group_layers << " layers");
+  test::ModelRig rig(config, exchange,
+                     {.longest = 64,
+                      .routing = kernels::Routing::even,
+                      .recompute = format.recompute,
+                      .group_layers = format.group_layers});
   test::Row row;
   for (int t = 0; t < 64; ++t) row.ids.push_back(t % 40);
   row.labels = row.ids;
   test::Packed packed;
   packed.append(row);
   test::train_micro_batch(rig, packed, 1);
-  const models::ModelMemory memory = models::training_memory(config, mesh, {.tokens = 64, .targets = 63}, 64);
+  const models::ModelMemory memory =
+      models::training_memory(config, exchange.mesh(), {.tokens = 64, .targets = 63}, 64, format);
   CHECK(rig.activations().peak_bytes() == memory.activations + memory.lists);
+  CHECK(rig.remade().peak_bytes() == memory.remade);
   // The formula takes the largest of the shares of an uneven vocabulary.
   CHECK(rig.workspace().peak_bytes() <= memory.workspace);
   CHECK(rig.workspace().peak_bytes() >= memory.workspace - std::int64_t{4} * 64 * 3);
+}
+
+void check_memory(const models::ModelConfig& config, cluster::Cluster& cluster,
+                  const cluster::Degrees& degrees) {
+  using models::Recompute;
+  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
+  const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
+  for (const models::MemoryFormat& format : {models::MemoryFormat{},
+                                             {.recompute = Recompute::selective},
+                                             {.recompute = Recompute::full},
+                                             {.recompute = Recompute::full, .group_layers = 2}}) {
+    check_memory_with(format, config, *exchange);
+  }
+}
+
+/// What one micro batch gives, bit for bit.
+struct Bits {
+  test::StepResult result;
+  std::vector<float> gradients;
+};
+Bits bits_with(models::Recompute recompute, std::int64_t group_layers, const models::ModelConfig& config,
+               parallel::Exchange<Space::host>& exchange) {
+  test::ModelRig rig(config, exchange, {.longest = 32, .recompute = recompute, .group_layers = group_layers});
+  const auto batches = micro_batches(exchange.mesh().degree(Axis::data), config.vocab);
+  const test::Packed& own = batches[std::size_t(exchange.mesh().index(Axis::data))];
+  const test::StepResult result = test::train_micro_batch(rig, own, trained_in(batches), kCoefficients);
+  return {result, rig.host_gradients()};
+}
+
+/// Layers that are made again are what they were: rows travel between ranks a second time.
+void check_recompute(const models::ModelConfig& config, cluster::Cluster& cluster,
+                     const cluster::Degrees& degrees) {
+  using models::Recompute;
+  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
+  const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
+  INFO(config.family << " on " << mesh.text());
+  const Bits kept = bits_with(Recompute::nothing, 1, config, *exchange);
+  for (const auto& [recompute, group_layers] :
+       {std::pair{Recompute::selective, 1}, {Recompute::full, 1}, {Recompute::full, 2}}) {
+    const Bits remade = bits_with(recompute, group_layers, config, *exchange);
+    CHECK(remade.result.loss == kept.result.loss);
+    CHECK(remade.result.aux == kept.result.aux);
+    CHECK(remade.result.z == kept.result.z);
+    CHECK(remade.gradients == kept.gradients);
+  }
 }
 
 template <class Check>
@@ -175,4 +225,8 @@ TEST_CASE("logits of decoding are the same on every mesh", "[models][mpi]") {
 
 TEST_CASE("the memory formula is what the arenas report on every mesh", "[models][mpi]") {
   on_every_mesh(check_memory);
+}
+
+TEST_CASE("what is made again is bit for bit what was not kept, on every mesh", "[models][mpi]") {
+  on_every_mesh(check_recompute);
 }

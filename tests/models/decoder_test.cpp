@@ -62,6 +62,52 @@ TEST_CASE("gradients of a whole model match central differences", "[models][deco
   }
 }
 
+/// Gradients of two micro batches, the first written, the second added; and what they gave.
+struct Trained {
+  std::vector<float> gradients;
+  std::vector<test::StepResult> results;
+};
+Trained trained_with(const test::ModelRig::Options& options, const models::ModelConfig& config) {
+  const auto exchange = parallel::make_local_exchange<Space::host>();
+  test::ModelRig rig(config, *exchange, options);
+  Trained trained;
+  for (const unsigned seed : {51u, 61u}) {
+    test::Packed packed;
+    packed.append(random_row(seed, 17, config.vocab));
+    packed.append(random_row(seed + 1, 6, config.vocab));
+    const auto into = trained.results.empty() ? kernels::Into::overwrite : kernels::Into::add;
+    trained.results.push_back(test::train_micro_batch(rig, packed, 30, kCoefficients, into));
+  }
+  trained.gradients = rig.host_gradients();
+  return trained;
+}
+
+TEST_CASE("recompute changes no bit of losses and gradients", "[models][decoder]") {
+  using models::Recompute;
+  for (models::ModelConfig config : {test::tiny_moe(), test::tiny_dense()}) {
+    for (const bool tied : {false, true}) {
+      config.tied_embeddings = tied;
+      const Trained kept = trained_with({.longest = 32}, config);
+      CHECK(std::ranges::any_of(kept.gradients, [](float g) { return g != 0; }));
+      for (const auto& [recompute, group_layers] : {std::pair{Recompute::selective, 1},
+                                                    {Recompute::full, 1},
+                                                    {Recompute::full, 2},
+                                                    {Recompute::full, 3}}) {
+        INFO(config.family << ", tied " << tied << ", recompute " << int(recompute) << " of " << group_layers
+                           << " layers");
+        const Trained remade =
+            trained_with({.longest = 32, .recompute = recompute, .group_layers = group_layers}, config);
+        CHECK(remade.gradients == kept.gradients);
+        for (std::size_t i = 0; i < kept.results.size(); ++i) {
+          CHECK(remade.results[i].loss == kept.results[i].loss);
+          CHECK(remade.results[i].aux == kept.results[i].aux);
+          CHECK(remade.results[i].z == kept.results[i].z);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("packed samples do not see each other", "[models][decoder]") {
   LocalModel model(test::tiny_moe());
   const test::Row first = random_row(4, 9, 61), second = random_row(5, 6, 61);
@@ -91,7 +137,7 @@ TEST_CASE("router totals count every assignment", "[models][decoder]") {
   test::ModelRig::Decoder::Saved saved(model.rig.decoder());
   static_cast<void>(
       model.rig.decoder().forward(batch.view(), test::ModelRig::Decoder::Keep::for_backward, saved));
-  const models::RouterTotals totals = 
+  const models::RouterTotals totals =
       model.rig.decoder().router_totals(model.rig.decoder().router_statistics(saved), batch.real_tokens());
   REQUIRE(totals.expert_tokens.size() == 2);
   for (const auto& layer : totals.expert_tokens) {

@@ -23,36 +23,71 @@ std::int64_t targets_in(const test::Packed& packed) {
   return std::ranges::count_if(packed.targets, [](std::int32_t target) { return target >= 0; });
 }
 
+/// How a model can be trained; the format says the same to the formula.
+const models::MemoryFormat kFormats[] = {
+    {},
+    {.recompute = models::Recompute::selective},
+    {.recompute = models::Recompute::full},
+    {.recompute = models::Recompute::full, .group_layers = 2},
+    {.recompute = models::Recompute::full, .group_layers = 7},  // more than there are
+};
+
+std::vector<models::ModelConfig> configs() {
+  std::vector<models::ModelConfig> all;
+  for (const auto& config : {test::tiny_moe(), test::tiny_dense()}) {
+    for (const bool tied : {false, true}) {
+      all.push_back(config);
+      all.back().tied_embeddings = tied;
+    }
+  }
+  return all;
+}
+
 }  // namespace
 
-TEST_CASE("the memory formula is what the arenas report", "[models][memory]") {
-  for (const auto& config : {test::tiny_moe(), test::tiny_dense()}) {
+TEST_CASE("the memory formula of training is what the arenas report", "[models][memory]") {
+  for (const auto& config : configs()) {
+    for (const std::int64_t tokens : {1, 37, 256}) {
+      for (const models::MemoryFormat& format : kFormats) {
+        INFO(config.family << ", " << tokens << " tokens, recompute " << int(format.recompute) << " of "
+                           << format.group_layers << " layers, tied " << config.tied_embeddings);
+        const auto exchange = parallel::make_local_exchange<Space::host>();
+        const test::Packed packed = packed_of(tokens, config.vocab);
+        const models::MicroBatchShape shape{.tokens = tokens, .targets = targets_in(packed)};
+        test::ModelRig rig(
+            config, *exchange,
+            {.longest = 512, .recompute = format.recompute, .group_layers = format.group_layers});
+        test::train_micro_batch(rig, packed, 1);
+        const models::ModelMemory memory =
+            models::training_memory(config, models::Mesh(), shape, 512, format);
+        CHECK(rig.activations().peak_bytes() == memory.activations + memory.lists);
+        CHECK(rig.remade().peak_bytes() == memory.remade);
+        CHECK(rig.workspace().peak_bytes() == memory.workspace);
+        CHECK(rig.layout().size() * 4 <= memory.weights);
+        CHECK(rig.layout().size() * 4 > memory.weights - 64);
+        CHECK(memory.total() > 4 * memory.weights);
+      }
+    }
+  }
+}
+
+TEST_CASE("the memory formula of scoring is what the arenas report", "[models][memory]") {
+  for (const auto& config : configs()) {
     for (const std::int64_t tokens : {37, 256}) {
       INFO(config.family << ", " << tokens << " tokens");
       const auto exchange = parallel::make_local_exchange<Space::host>();
       const test::Packed packed = packed_of(tokens, config.vocab);
       const models::MicroBatchShape shape{.tokens = tokens, .targets = targets_in(packed)};
-
-      test::ModelRig training(config, *exchange);
-      test::train_micro_batch(training, packed, 1);
-      const models::ModelMemory trained = models::training_memory(config, models::Mesh(), shape, 512);
-      CHECK(training.activations().peak_bytes() == trained.activations + trained.lists);
-      CHECK(training.workspace().peak_bytes() == trained.workspace);
-      CHECK(training.layout().size() * 4 <= trained.weights);
-      CHECK(training.layout().size() * 4 > trained.weights - 64);
-      CHECK(trained.total() > 4 * trained.weights);
-
-      test::ModelRig scoring(config, *exchange);
+      test::ModelRig rig(config, *exchange);
       const models::HostBatch batch(packed.view(), 1);
-      test::ModelRig::Decoder::Saved saved(scoring.decoder());
-      const auto hidden =
-          scoring.decoder().forward(batch.view(), test::ModelRig::Decoder::Keep::nothing, saved);
+      test::ModelRig::Decoder::Saved saved(rig.decoder());
+      const auto hidden = rig.decoder().forward(batch.view(), test::ModelRig::Decoder::Keep::nothing, saved);
       std::vector<float> values(std::size_t(shape.targets));
-      scoring.decoder().log_probabilities(hidden, batch.view(), {values.data(), {shape.targets}});
-      const models::ModelMemory scored = models::scoring_memory(config, models::Mesh(), shape, 512);
-      CHECK(scoring.activations().peak_bytes() == scored.activations);
-      CHECK(scoring.workspace().peak_bytes() == scored.workspace);
-      CHECK(scored.moments == 0);
+      rig.decoder().log_probabilities(hidden, batch.view(), {values.data(), {shape.targets}});
+      const models::ModelMemory memory = models::scoring_memory(config, models::Mesh(), shape, 512);
+      CHECK(rig.activations().peak_bytes() == memory.activations);
+      CHECK(rig.workspace().peak_bytes() == memory.workspace);
+      CHECK(memory.moments == 0);
     }
   }
 }
