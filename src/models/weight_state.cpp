@@ -27,25 +27,23 @@ class NormalRows {
   /// Queues the values of a shard, rounded to T.
   template <class T>
   void fill(const Parameter& parameter, const Slab& slab, View<T, 1, S> shard) {
-    for (const Stripe& stripe : stripes_of(runs_of(parameter, slab))) {
-      const bool scattered = S == Space::device && stripe.count < kShortRun && stripe.stride <= kElements;
-      if (scattered && stripe.rows > 1) {
-        fill_rows(parameter, stripe, shard);
-      } else {
-        for (std::int64_t row = 0; row < stripe.rows; ++row)
-          fill_run(parameter, stripe.whole + row * stripe.stride,
-                   shard.slice(stripe.local + row * stripe.count, stripe.count));
-      }
-    }
+    for (const Stripe& stripe : stripes_of(runs_of(parameter, slab))) fill_stripe(parameter, stripe, shard);
   }
   /// Hands the fp32 values of a shard to upload.put(), a part at a time.
   void put(const Parameter& parameter, std::size_t index, const Slab& slab, ShardUpload<S>& upload);
 
  private:
-  static constexpr std::int64_t kElements = std::int64_t{1}
-                                            << 22;  // of the memory for whole rows and for parts
+  static constexpr std::int64_t kElements = std::int64_t{1} << 22;  // of each piece of memory
   static constexpr std::int64_t kShortRun = std::int64_t{1} << 16;  // elements
 
+  template <class T>
+  void fill_stripe(const Parameter& parameter, const Stripe& stripe, View<T, 1, S> shard) {
+    const bool scattered = stripe.rows > 1 && stripe.count < kShortRun && stripe.stride <= kElements;
+    if (S == Space::device && scattered) return fill_rows(parameter, stripe, shard);
+    for (std::int64_t row = 0; row < stripe.rows; ++row)
+      fill_run(parameter, stripe.whole + row * stripe.stride,
+               shard.slice(stripe.local + row * stripe.count, stripe.count));
+  }
   template <class T>
   void fill_run(const Parameter& parameter, std::int64_t first, View<T, 1, S> values) {
     kernels::fill_normal(kernels::FillNormal<T, S>{.y = values,
@@ -61,7 +59,7 @@ class NormalRows {
   template <class T>
   void fill_rows(const Parameter& parameter, const Stripe& stripe, View<T, 1, S> shard) {
     const std::int64_t size = sizeof(T), at_once = kElements / stripe.stride;
-    const View<T, 1, S> whole{reinterpret_cast<T*>(memory().data), {kElements}};
+    const View<T, 1, S> whole{reinterpret_cast<T*>(memory(whole_rows_).data), {kElements}};
     for (std::int64_t row = 0; row < stripe.rows; row += at_once) {
       const std::int64_t rows = std::min(at_once, stripe.rows - row);
       fill_run(parameter, stripe.whole + row * stripe.stride,
@@ -75,16 +73,16 @@ class NormalRows {
                 queue_);
     }
   }
-  [[nodiscard]] View<float, 1, S> memory() {
-    if (memory_.data == nullptr) memory_ = arena_.template make<float>(kElements);
-    return memory_;
+  [[nodiscard]] View<float, 1, S> memory(View<float, 1, S>& view) {
+    if (view.data == nullptr) view = arena_.template make<float>(kElements);
+    return view;
   }
 
   std::uint64_t seed_;
   Queue<S> queue_;
   Arena<S> arena_{"start values"};
   Staging<S> staging_{"start values"};
-  View<float, 1, S> memory_;
+  View<float, 1, S> whole_rows_, part_;
   View<float, 1, Space::host> values_;
 };
 
@@ -92,12 +90,13 @@ template <Space S>
 void NormalRows<S>::put(const Parameter& parameter, std::size_t index, const Slab& slab,
                         ShardUpload<S>& upload) {
   if (values_.data == nullptr) values_ = staging_.template make<float>(kElements);
-  for (const Run& run : runs_of(parameter, slab)) {
-    for (const Stripe& part : parts_of({run.local, run.whole, run.count}, kElements)) {
-      fill_run(parameter, part.whole, memory().slice(0, part.count));
-      download<float, S>(memory().slice(0, part.count), values_.slice(0, part.count), queue_);
+  for (const Stripe& stripe : stripes_of(runs_of(parameter, slab))) {
+    for (const Stripe& part : parts_of(stripe, kElements)) {
+      const Run there{0, part.local, part.rows * part.count};
+      const auto values = memory(part_).slice(0, there.count);
+      fill_stripe(parameter, {0, part.whole, part.count, part.rows, part.stride}, values);
+      download<float, S>(values, values_.slice(0, there.count), queue_);
       wait(queue_);
-      const Run there{0, part.local, part.count};
       upload.put(index, {&there, 1}, Dtype::float32, reinterpret_cast<const std::byte*>(values_.data));
     }
   }
