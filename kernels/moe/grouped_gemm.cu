@@ -6,9 +6,9 @@ namespace moebius::kernels {
 namespace {
 
 // Which tiles are faster (tests/bench/gpu_kernels.cu times both).
-using ForwardTile = OwnTile;
-using InputGradientTile = OwnTile;
-using WeightGradientTile = OwnTile;
+using ForwardTile = SharedTile;
+using InputGradientTile = SharedTile;
+using WeightGradientTile = SharedTile;
 
 template <class T>
 void multiply_plainly(const plain::RowProduct<T>& op, Queue<Space::device> queue) {

@@ -11,8 +11,8 @@
 ///   input_gradient   dx[r] = dy[r] w[g]
 ///   weight_gradient  dw[g] (+)= sum_r dy[r]^T x[r]    (in row order)
 ///
-/// Groups may be empty. Rows from starts[groups] on are room that was not needed: neither read nor written. G is the type that
-/// gradients of weights are kept in.
+/// Groups may be empty. Rows from starts[groups] on are room that was not needed: neither read nor written. G
+/// is the type that gradients of weights are kept in.
 namespace moebius::kernels {
 
 template <class T, Space S>
@@ -51,7 +51,8 @@ void grouped_gemm_input_gradient(const GroupedGemmInputGradient<T, Space::device
 template <class T>
 void grouped_gemm_weight_gradient(const GroupedGemmWeightGradient<T, Space::host>&, Queue<Space::host> = {});
 template <class T, class G>
-void grouped_gemm_weight_gradient(const GroupedGemmWeightGradient<T, Space::device, G>&, Queue<Space::device>);
+void grouped_gemm_weight_gradient(const GroupedGemmWeightGradient<T, Space::device, G>&,
+                                  Queue<Space::device>);
 
 template <class T, Space S>
 void expect_shapes(const GroupedGemmForward<T, S>& op) {

@@ -10,9 +10,9 @@ namespace moebius::kernels {
 
 inline constexpr std::int64_t kSumBlock = 64;
 
-/// sums[c] (+)= what `row(r, partial)` adds to partial[c], over all rows: in blocks of kSumBlock rows, each in
-/// order, then over the blocks in order, so that the result does not depend on the number of threads. Without
-/// `sums` (empty) the rows are still visited, with partial = nullptr. Host only.
+/// sums[c] (+)= what `row(r, partial)` adds to partial[c], over all rows: in blocks of kSumBlock rows, each
+/// in order, then over the blocks in order, so that the result does not depend on the number of threads.
+/// Without `sums` (empty) the rows are still visited, with partial = nullptr. Host only.
 template <class Row>
 void add_column_sums(std::int64_t rows, View<float, 1, Space::host> sums, Into into, const Row& row) {
   const std::int64_t columns = sums.empty() ? 0 : sums.shape[0];

@@ -90,11 +90,11 @@ void read_weights(const Reader& reader, const WeightState<T, S>& state, Queue<S>
   template TensorGroup truth_group_of(const std::string&, const WeightState<T, S>&, Queue<S>); \
   template void read_into(const SlabReading&, const WeightState<T, S>&, Queue<S>);             \
   template void read_weights(const Reader&, const WeightState<T, S>&, Queue<S>);
-#define MOEBIUS_INSTANTIATE(S)                                                                            \
-  MOEBIUS_INSTANTIATE_FOR(float, S)                                                                       \
-  MOEBIUS_INSTANTIATE_FOR(bf16, S) template TensorGroup group_of(const std::string&, const AnyShards<S>&, \
-                                                                 Queue<S>);                               \
-  template void read_into(const SlabReading&, const AnyShards<S>&, Queue<S>);                             \
+#define MOEBIUS_INSTANTIATE(S)                                                      \
+  MOEBIUS_INSTANTIATE_FOR(float, S)                                                 \
+  MOEBIUS_INSTANTIATE_FOR(bf16, S)                                                  \
+  template TensorGroup group_of(const std::string&, const AnyShards<S>&, Queue<S>); \
+  template void read_into(const SlabReading&, const AnyShards<S>&, Queue<S>);       \
   template void read_shards(const Reader&, const std::string&, const AnyShards<S>&, Queue<S>);
 MOEBIUS_EACH_SPACE(MOEBIUS_INSTANTIATE)
 #undef MOEBIUS_INSTANTIATE

@@ -78,10 +78,11 @@ void Moe<P>::plan(View<const float, 2, kSpace> token_weights, Saved& saved, Cont
                        context.queue);
   saved.starts = starts, saved.row_weight = row_weight;
   if (stays) return;
-  saved.dispatch = parallel::plan_dispatch(
-      context.exchange,
-      parallel::PlanDispatch<kSpace>{.name = name, .starts = starts, .kept = kept, .staging = context.staging},
-      context.queue);
+  saved.dispatch =
+      parallel::plan_dispatch(context.exchange,
+                              parallel::PlanDispatch<kSpace>{
+                                  .name = name, .starts = starts, .kept = kept, .staging = context.staging},
+                              context.queue);
   saved.starts = saved.dispatch.starts;
   saved.row_weight = kept.template make<float>(saved.dispatch.received());
   parallel::dispatch_rows(context.exchange,

@@ -13,7 +13,7 @@ namespace moebius {
 template <Space S>
 struct Memory {
   static constexpr std::int64_t kAlignment = S == Space::host ? 64 : 256;  // bytes
-  static void* allocate(std::size_t bytes);  // aligned; throws std::bad_alloc
+  static void* allocate(std::size_t bytes);                                // aligned; throws std::bad_alloc
   static void release(void* memory) noexcept;
 };
 
@@ -61,8 +61,8 @@ class Arena {
     return make<T>(std::array<std::int64_t, 2>{rows, columns});
   }
 
-  /// Takes `bytes` at once, as one chunk, so that what is made later asks the system for nothing until they are
-  /// used up. Only while nothing is in use.
+  /// Takes `bytes` at once, as one chunk, so that what is made later asks the system for nothing until they
+  /// are used up. Only while nothing is in use.
   void reserve(std::int64_t bytes);
   [[nodiscard]] Mark mark() const;
   void release(Mark mark);

@@ -41,12 +41,12 @@ concept Platform = requires {
 
 }  // namespace moebius
 
-/// Explicit instantiations stand at the end of each .cpp: MOEBIUS_EACH_PLATFORM(X) is X(P) for every platform of
-/// this build, MOEBIUS_EACH_SPACE(X) is X(S) for every space.
+/// Explicit instantiations stand at the end of each .cpp: MOEBIUS_EACH_PLATFORM(X) is X(P) for every platform
+/// of this build, MOEBIUS_EACH_SPACE(X) is X(S) for every space.
 #if MOEBIUS_CUDA
-#define MOEBIUS_EACH_PLATFORM(instantiate)                              \
-  instantiate(::moebius::HostFp32) instantiate(::moebius::DeviceFp32) \
-      instantiate(::moebius::DeviceBf16) instantiate(::moebius::DeviceBf16Gradients)
+#define MOEBIUS_EACH_PLATFORM(instantiate)                                                               \
+  instantiate(::moebius::HostFp32) instantiate(::moebius::DeviceFp32) instantiate(::moebius::DeviceBf16) \
+      instantiate(::moebius::DeviceBf16Gradients)
 #define MOEBIUS_EACH_SPACE(instantiate) \
   instantiate(::moebius::Space::host) instantiate(::moebius::Space::device)
 #else

@@ -6,8 +6,8 @@
 #include "tensor/arena.h"
 #include "tensor/queue.h"
 
-/// Copies between host memory and a space. In the host space they are plain copies, done on return. For a device
-/// they are queued: the host's side must be staging memory (arena.h) that nobody touches until `wait`.
+/// Copies between host memory and a space. In the host space they are plain copies, done on return. For a
+/// device they are queued: the host's side must be staging memory (arena.h) that nobody touches until `wait`.
 namespace moebius {
 
 void upload_bytes(const void* from, void* to, std::int64_t bytes, Queue<Space::device> queue);
@@ -42,7 +42,8 @@ template <class T, Space S>
   return view;
 }
 
-/// Returns when everything that was queued is done. Throws std::runtime_error naming what failed on the device.
+/// Returns when everything that was queued is done. Throws std::runtime_error naming what failed on the
+/// device.
 void wait(Queue<Space::device> queue);
 inline void wait(Queue<Space::host>) {}
 

@@ -39,7 +39,8 @@ TEST_CASE("every command takes the arguments that the design gives it", "[comman
       {"export", "a.h5", "-o", "dir", "--dtype", "bfloat16", "--max-shard-size", "1GB", "--check"});
   CHECK(exported.dtype == "bfloat16");
   CHECK(exported.check == ExportCommand::Check::compare_logits);
-  CHECK(parsed<ScoreCommand>({"score", "m", "--input", "t", "-o", "o", "--expert", "2"}).inference.expert == 2);
+  CHECK(parsed<ScoreCommand>({"score", "m", "--input", "t", "-o", "o", "--expert", "2"}).inference.expert ==
+        2);
   const auto generate = parsed<GenerateCommand>({"generate", "m", "--prompt", "x", "--json", "--ignore-eos",
                                                  "--max-new-tokens", "5", "--temperature", "0.5"});
   CHECK(generate.end_token == GenerateCommand::EndToken::ignored);

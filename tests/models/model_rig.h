@@ -18,8 +18,8 @@ class Rig {
   static constexpr Space kSpace = P::kSpace;
   using G = typename P::Gradient;
 
-  Rig(const models::ModelConfig& config, parallel::Exchange<kSpace>& exchange, Options options = {.longest = 512},
-      Queue<kSpace> queue = {})
+  Rig(const models::ModelConfig& config, parallel::Exchange<kSpace>& exchange,
+      Options options = {.longest = 512}, Queue<kSpace> queue = {})
       : config_(config),
         exchange_(exchange),
         queue_(queue),
@@ -164,9 +164,9 @@ StepResult train_micro_batch(Rig<P>& rig, const Packed& packed, std::int64_t tra
   const auto log_probabilities = rig.activations().template make<float>(host.target_count());
   const auto dhidden = rig.activations().template make<typename P::Storage>(hidden.shape);
   const models::WeightGradients<P> gradients{rig.gradients(), into};
-  rig.decoder().loss(
-      hidden, batch,
-      {.weights = placed_weights, .log_probabilities = log_probabilities, .dhidden = dhidden}, gradients);
+  rig.decoder().loss(hidden, batch,
+                     {.weights = placed_weights, .log_probabilities = log_probabilities, .dhidden = dhidden},
+                     gradients);
   rig.decoder().backward({dhidden, coefficients}, batch, saved, gradients);
   const auto statistics = rig.decoder().router_statistics(saved);
   const auto staged = rig.staging().template make<float>(host.target_count());

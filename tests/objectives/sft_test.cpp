@@ -39,8 +39,8 @@ TEST_CASE("the SFT loss weighs each trained token by its loss scale", "[objectiv
   for (std::size_t i = 0; i < scale.size(); ++i) expected -= double(scale[i]) * log_probabilities[i];
 
   CHECK(sft.result(sft.evaluate(batch)).loss_sum == test::Approx(expected));
-  CHECK(sft.result(sft.accumulate(batch, {.trained_tokens = 5, .coefficients = {}}, {rig.gradients()})).loss_sum ==
-        test::Approx(expected));
+  CHECK(sft.result(sft.accumulate(batch, {.trained_tokens = 5, .coefficients = {}}, {rig.gradients()}))
+            .loss_sum == test::Approx(expected));
 }
 
 TEST_CASE("SFT gradients are those of the loss divided by the batch's trained tokens", "[objectives][sft]") {
@@ -71,6 +71,8 @@ TEST_CASE("an empty micro batch adds nothing", "[objectives][sft]") {
   test::ModelRig rig(test::tiny_moe(), *exchange);
   PhaseTimes times;
   objectives::Sft<HostFp32> sft(rig.decoder(), 1, times);
-  CHECK(sft.result(sft.accumulate({}, {.trained_tokens = 5, .coefficients = {}}, {rig.gradients()})).loss_sum == 0);
+  CHECK(
+      sft.result(sft.accumulate({}, {.trained_tokens = 5, .coefficients = {}}, {rig.gradients()})).loss_sum ==
+      0);
   for (std::int64_t i = 0; i < rig.gradients().flat().size(); ++i) CHECK(rig.gradients().flat()(i) == 0);
 }

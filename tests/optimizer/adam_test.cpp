@@ -93,7 +93,8 @@ TEST_CASE("ten steps agree with AdamW in double", "[optimizer][adam]") {
     const std::int64_t offset = model.layout.row(row).offset;
     for (std::int64_t i = 0; i < model.weights[row].size(); ++i) {
       REQUIRE(model.weights[row](i) == Approx(reference.w[std::size_t(offset + i)]).margin(2e-7));
-      REQUIRE(adam.moments().exp_avg.row<float>(row)(i) == Approx(reference.m[std::size_t(offset + i)]).margin(1e-7));
+      REQUIRE(adam.moments().exp_avg.row<float>(row)(i) ==
+              Approx(reference.m[std::size_t(offset + i)]).margin(1e-7));
     }
   }
 }

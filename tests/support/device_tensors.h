@@ -1,6 +1,7 @@
 #pragma once
-#include <cmath>
 #include <cuda_runtime_api.h>
+
+#include <cmath>
 #include <limits>
 #include <vector>
 

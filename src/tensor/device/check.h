@@ -1,16 +1,16 @@
 #pragma once
 #include <cuda_runtime_api.h>
 
-#include <source_location>
 #include <stdexcept>
 #include <string>
 
 namespace moebius {
 
 /// Throws std::runtime_error naming the caller's file and line unless `status` is cudaSuccess.
-inline void check(cudaError_t status, std::source_location where = std::source_location::current()) {
+/// (std::source_location would do it in one argument, but clang-tidy 14 cannot read libstdc++ 12's.)
+inline void check(cudaError_t status, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   if (status == cudaSuccess) return;
-  throw std::runtime_error(std::string(where.file_name()) + ":" + std::to_string(where.line()) +
+  throw std::runtime_error(std::string(file) + ":" + std::to_string(line) +
                            ": CUDA: " + cudaGetErrorString(status));
 }
 
