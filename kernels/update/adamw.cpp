@@ -54,25 +54,12 @@ void step(const AdamW<W, G, M, Space::host>& op, const AdamWScalars& s, float gr
 
 }  // namespace
 
-AdamWScalars adamw_scalars(double lr, double beta1, double beta2, double epsilon, double weight_decay,
-                           std::int64_t step) {
-  const double correction1 = 1 - std::pow(beta1, double(step));
-  const double correction2 = 1 - std::pow(beta2, double(step));
-  return {.decay = float(1 - lr * weight_decay),
-          .rest1 = float(1 - beta1),
-          .beta2 = float(beta2),
-          .rest2 = float(1 - beta2),
-          .step_size = float(lr / correction1),
-          .inverse_root = float(1 / std::sqrt(correction2)),
-          .epsilon = float(epsilon)};
-}
-
 template <class W, class G, class M>
 void adamw(const AdamW<W, G, M, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   const float scale = op.gradient_scale.empty() ? 1.0f : op.gradient_scale(0);
   if (!std::isfinite(scale)) return;
-  const AdamWScalars s = adamw_scalars(op.lr, op.beta1, op.beta2, op.epsilon, op.weight_decay, op.step);
+  const AdamWScalars s = adamw_scalars(op);
   if (!op.master.empty()) return step<InMaster>(op, s, scale);
   if constexpr (std::is_same_v<W, bf16>) {
     if (!op.remainder.empty()) return step<InRemainder>(op, s, scale);

@@ -132,7 +132,7 @@ void run_step(const AdamW<W, G, M, Space::device>& op, Queue<Space::device> queu
       .master = op.master.data,
       .remainder = op.remainder.data,
       .gradient_scale = op.gradient_scale.empty() ? nullptr : op.gradient_scale.data,
-      .scalars = adamw_scalars(op.lr, op.beta1, op.beta2, op.epsilon, op.weight_decay, op.step)};
+      .scalars = adamw_scalars(op)};
   run<kWidth, kUnroll>(runs, step, queue);
 }
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <cmath>
+
 #include "base/bf16.h"
 #include "tensor/queue.h"
 #include "tensor/view.h"
@@ -42,8 +44,18 @@ void adamw(const AdamW<W, G, M, Space::device>&, Queue<Space::device>);
 struct AdamWScalars {
   float decay, rest1, beta2, rest2, step_size, inverse_root, epsilon;
 };
-[[nodiscard]] AdamWScalars adamw_scalars(double lr, double beta1, double beta2, double epsilon,
-                                         double weight_decay, std::int64_t step);
+template <class W, class G, class M, Space S>
+[[nodiscard]] AdamWScalars adamw_scalars(const AdamW<W, G, M, S>& op) {
+  const double correction1 = 1 - std::pow(op.beta1, double(op.step));
+  const double correction2 = 1 - std::pow(op.beta2, double(op.step));
+  return {.decay = float(1 - op.lr * op.weight_decay),
+          .rest1 = float(1 - op.beta1),
+          .beta2 = float(op.beta2),
+          .rest2 = float(1 - op.beta2),
+          .step_size = float(op.lr / correction1),
+          .inverse_root = float(1 / std::sqrt(correction2)),
+          .epsilon = float(op.epsilon)};
+}
 
 template <class W, class G, class M, Space S>
 void expect_shapes(const AdamW<W, G, M, S>& op) {

@@ -129,7 +129,7 @@ void Attention<P>::backward_attention(View<const T, 2, kSpace> dattended, const 
           .log_sum_exp = saved.log_sum_exp,
           .dq = d.q,
           .dk = d.k,
-          .dv = d.v,
+          .dv = Matrix<T, kSpace>(d.packed).column_block(qk_columns(), kv_columns()),
           .heads = heads,
           .kv_heads = kv_heads,
           .scale = scale()},
@@ -139,8 +139,7 @@ void Attention<P>::backward_attention(View<const T, 2, kSpace> dattended, const 
 /// From the heads as they attend to the packed projection.
 template <Platform P>
 void Attention<P>::backward_turn(const HeadGradients& d, View<const std::int32_t, 1, kSpace> positions,
-                                 const Saved& saved, const Gradients& gradients, View<T, 2, kSpace> dqkv,
-                                 Context<P>& context) const {
+                                 const Saved& saved, const Gradients& gradients, Context<P>& context) const {
   kernels::qk_norm_rope_backward(
       kernels::QkNormRopeBackward<T, kSpace, G>{
           .dq = d.q,
@@ -152,7 +151,7 @@ void Attention<P>::backward_turn(const HeadGradients& d, View<const std::int32_t
           .sine = rope.sine,
           .positions = positions,
           .inv_rms = saved.head_inv_rms,
-          .dx = Matrix<T, kSpace>(dqkv).column_block(0, qk_columns()),
+          .dx = Matrix<T, kSpace>(d.packed).column_block(0, qk_columns()),
           .q_dgain = gradients.q_norm,
           .k_dgain = gradients.k_norm,
           .into = context.into,
@@ -181,9 +180,9 @@ void Attention<P>::backward(const BlockGradient<P>& gradient, const TokenPlaces<
   const View<T, 2, kSpace> dqkv = workspace.template make<T>(saved.qkv.shape);
   const HeadGradients d{.q = workspace.template make<T>(tokens, q_columns()),
                         .k = workspace.template make<T>(tokens, kv_columns()),
-                        .v = Matrix<T, kSpace>(dqkv).column_block(qk_columns(), kv_columns())};
+                        .packed = dqkv};
   backward_attention(dattended, places, d, saved, context);
-  backward_turn(d, places.positions, saved, gradients, dqkv, context);
+  backward_turn(d, places.positions, saved, gradients, context);
   if (!gradients.qkv_bias.empty()) {
     kernels::bias_backward(
         kernels::BiasBackward<T, kSpace, G>{.dy = dqkv, .dbias = gradients.qkv_bias, .into = context.into},

@@ -78,13 +78,13 @@ struct Attention {
   void turn(View<const std::int32_t, 1, kSpace> positions, Saved& saved, Context<P>& context) const;
   struct HeadGradients {
     View<T, 2, kSpace> q, k;  // as they attend, laid out like those: what cuDNN asks for
-    Matrix<T, kSpace> v;      // in its place in the packed projection
+    View<T, 2, kSpace>
+        packed;  // [tokens, (heads + 2 kv_heads) * head_dim]; of the projection, v in its place
   };
   void backward_attention(View<const T, 2, kSpace> dattended, const TokenPlaces<kSpace>& places,
                           const HeadGradients& d, const Saved& saved, Context<P>& context) const;
   void backward_turn(const HeadGradients& d, View<const std::int32_t, 1, kSpace> positions,
-                     const Saved& saved, const Gradients& gradients, View<T, 2, kSpace> dqkv,
-                     Context<P>& context) const;
+                     const Saved& saved, const Gradients& gradients, Context<P>& context) const;
   void project_out(View<const T, 2, kSpace> attended, View<T, 2, kSpace> delta, Context<P>& context) const;
 };
 

@@ -47,6 +47,7 @@ struct PlanKey {
   std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
   std::int64_t q_stride = 0, k_stride = 0, v_stride = 0, y_stride = 0, dy_stride = 0;
   float scale = 1;
+  // NOLINTNEXTLINE(modernize-use-nullptr): what clang-tidy 14 makes of a defaulted <=>
   friend auto operator<=>(const PlanKey&, const PlanKey&) = default;
 
   [[nodiscard]] std::int64_t kv_columns() const { return kv_heads * head_dim; }
@@ -94,13 +95,13 @@ bool has_packs(const Matrix<T, Space::device>& matrix) {
 
 template <class Op>
 bool both_suit(const Op& op) {
-  constexpr std::int64_t kMostBlocks = 65535;  // of a grid, if it has one a sequence and head
+  constexpr std::int64_t most_blocks = 65535;  // of a grid, if it has one a sequence and head
   const std::int64_t head_dim = op.heads == 0 ? 0 : op.q.columns / op.heads;
   const Segments<Space::device>& segments = op.segments;
   const std::int64_t count = segments.query_starts.shape[0] - 1;
   const bool trains = segments.key_counts.empty() && segments.key_starts.data == segments.query_starts.data &&
                       op.k.rows == op.q.rows;
-  return trains && count >= 1 && 2 * count * op.heads <= kMostBlocks && (head_dim == 64 || head_dim == 128) &&
+  return trains && count >= 1 && 2 * count * op.heads <= most_blocks && (head_dim == 64 || head_dim == 128) &&
          op.q.rows > 0 && op.q.rows % 128 == 0 && has_packs(op.q) && has_packs(op.k) && has_packs(op.v) &&
          has_packs(op.y);
 }
@@ -307,6 +308,10 @@ CallMemory memory_for(const Plan& plan, const PlanKey& key, Device& device) {
           .offsets = {reinterpret_cast<std::int64_t*>(begin + offsets), {widths, key.sequences + 1}}};
 }
 
+struct Planned {
+  Plan& plan;
+  const PlanKey& key;
+};
 using Operands = std::unordered_map<std::int64_t, void*>;  // as the frontend wants them
 
 template <class T>
@@ -316,8 +321,9 @@ void* operand(const T* data) {
 
 /// Lists the sequences, then runs the plan on the operands and those lists.
 template <class Op>
-void run(Plan& plan, const PlanKey& key, const Op& op, const CallMemory& memory, Operands operands,
+void run(const Planned& planned, const Op& op, const CallMemory& memory, Operands operands,
          Queue<Space::device> queue) {
+  auto& [plan, key] = planned;
   SequenceLists lists{.starts = op.segments.query_starts,
                       .sequences = key.sequences,
                       .width_count = int(plan.widths.size()),
@@ -354,7 +360,7 @@ void attention_forward_cudnn(const Forward& op, Queue<Space::device> queue) {
   const CallMemory memory = memory_for(plan, key, *queue.device);
   Operands operands;
   if (!op.log_sum_exp.empty()) operands[name_statistics] = op.log_sum_exp.data;
-  run(plan, key, op, memory, std::move(operands), queue);
+  run({plan, key}, op, memory, std::move(operands), queue);
   clear_unowned({.starts = op.segments.query_starts, .y = op.y, .log_sum_exp = op.log_sum_exp}, queue);
 }
 
@@ -363,7 +369,7 @@ void attention_backward_cudnn(const Backward& op, Queue<Space::device> queue) {
   key.dy_stride = op.dy.stride;
   Plan& plan = queue.device->state<AttentionPlans>().plan(key);
   const CallMemory memory = memory_for(plan, key, *queue.device);
-  run(plan, key, op, memory,
+  run({plan, key}, op, memory,
       {{name_dy, operand(op.dy.data)},
        {name_statistics, operand(op.log_sum_exp.data)},
        {name_dq, op.dq.data},
