@@ -115,6 +115,7 @@ std::int64_t RunFiles<P>::checkpoint_bytes(const models::ParameterTable& table) 
       groups.push_back(Dtype::float32);
   }
   std::vector<std::vector<Dtype>> dtypes;
+  dtypes.reserve(groups.size());
   for (const Dtype dtype : groups) dtypes.emplace_back(table.size(), dtype);
   return checkpoint::file_bytes(contents({}), table, dtypes);
 }
