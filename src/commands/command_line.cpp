@@ -62,7 +62,6 @@ Grammar::Grammar() {
   add_folder_commands();
   add_model_commands();
   add_generate();
-  refuse("plan", "bytes by purpose before anything starts");
   refuse("netcheck", "the fabric vote and timed collectives");
   std::shared_ptr<VersionCommand> version;
   add("version", "what this program is and what it is built with", version);
@@ -100,6 +99,14 @@ void Grammar::add_job_commands() {
   std::shared_ptr<CheckCommand> check;
   command = add("check", "validates a job; prints every problem, or the completed job", check);
   add_job(command, check->job);
+  std::shared_ptr<PlanCommand> plan;
+  command = add("plan", "what a job will need: bytes by purpose before anything starts", plan);
+  add_job(command, plan->job);
+  command->add_option("--ranks", plan->ranks, "plan for N ranks instead of those it runs with")
+      ->check(at_least(1));
+  command->add_option("--gpu-memory", plan->gpu_memory, "plan for GPUs of this size, such as 80GiB");
+  command->add_flag_callback(
+      "--schedule", [this] { refused_ = "plan --schedule"; }, "the pipeline's instructions (not built yet)");
   std::shared_ptr<RenderCommand> render;
   command = add("render", "what the model sees of the data: text, input_ids, labels, loss_scale", render);
   add_job(command, render->job);

@@ -21,6 +21,11 @@ struct TrainCommand {
 struct CheckCommand {
   JobArguments job;
 };
+struct PlanCommand {
+  JobArguments job;
+  std::optional<std::int64_t> ranks;  // instead of those that it runs with
+  std::string gpu_memory;             // "80GiB", of GPUs that need not be here; empty: of those that are
+};
 struct RenderCommand {
   JobArguments job;
   std::optional<std::int64_t> rows;
@@ -68,8 +73,9 @@ struct InspectCommand {
 };
 struct VersionCommand {};
 
-using Command = std::variant<TrainCommand, CheckCommand, RenderCommand, ImportCommand, ExportCommand,
-                             ScoreCommand, GenerateCommand, TokenizeCommand, InspectCommand, VersionCommand>;
+using Command =
+    std::variant<TrainCommand, CheckCommand, PlanCommand, RenderCommand, ImportCommand, ExportCommand,
+                 ScoreCommand, GenerateCommand, TokenizeCommand, InspectCommand, VersionCommand>;
 
 /// A text for the user instead of a command: --help (done), or what is wrong (usage).
 struct Reply {

@@ -15,6 +15,7 @@ ExitCode dispatch(const Command& command, Session& session) {
     Session& session;
     ExitCode operator()(const TrainCommand& c) const { return train(c, session); }
     ExitCode operator()(const CheckCommand& c) const { return check(c, session); }
+    ExitCode operator()(const PlanCommand& c) const { return plan(c, session); }
     ExitCode operator()(const RenderCommand& c) const { return render(c, session); }
     ExitCode operator()(const ImportCommand& c) const { return import_folder(c, session); }
     ExitCode operator()(const ExportCommand& c) const { return export_folder(c, session); }

@@ -31,6 +31,7 @@ void write_result(const std::string& text, Session& session);
 /// The verbs. Each is collective, throws Error, and returns what the launcher shall see.
 ExitCode train(const TrainCommand& command, Session& session);
 ExitCode check(const CheckCommand& command, Session& session);
+ExitCode plan(const PlanCommand& command, Session& session);
 ExitCode render(const RenderCommand& command, Session& session);
 ExitCode import_folder(const ImportCommand& command, Session& session);
 ExitCode export_folder(const ExportCommand& command, Session& session);

@@ -13,6 +13,13 @@ namespace {
 
 constexpr std::int64_t kFloat = 4, kInt = 4;  // bytes
 
+// How device twins cut their work, for the partial sums that they keep in scratch memory.
+constexpr std::int64_t kMultiprocessors = 132;                    // of H100 and H200
+constexpr std::int64_t kNormBlocks = 3;                           // on each, kernels/norm/rmsnorm.cu
+constexpr std::int64_t kBiasRows = 256;                           // kernels/dense/bias.cu
+constexpr std::int64_t kRouterRows = 32;                          // kernels/moe/router.cu
+constexpr std::int64_t kProductScratch = std::int64_t{64} << 20;  // kernels/dense/device/blas.cpp
+
 /// A rank's extents, and what each part of a decoder allocates with them, in the order of the code.
 class Extents {
  public:
@@ -103,17 +110,26 @@ class Extents {
     return whole() + dx + std::max(chunk == 0 ? 0 : rows, after);
   }
   [[nodiscard]] std::int64_t embedding() const { return whole(); }
+  [[nodiscard]] std::int64_t tables(std::int64_t longest) const {
+    return 2 * floats(longest * config_.head_dim / 2);
+  }
   [[nodiscard]] std::int64_t log_probabilities() const { return floats(targets_); }
   /// What HostBatch::placed and the weights of the targets take; one sample.
   [[nodiscard]] std::int64_t lists() const {
     return 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + floats(targets_);
   }
+  /// Of the largest operation (Device::scratch, which hands out whole MiB), and what products keep.
   [[nodiscard]] std::int64_t scratch() const {
     if (format_.space == Space::host) return 0;
-    return kernels::attention_scratch_bytes({.tokens = tokens_,
-                                             .heads = config_.heads / tensor_,
-                                             .kv_heads = config_.kv_heads / tensor_,
-                                             .head_dim = config_.head_dim});
+    const std::int64_t sums_of_norms = kMultiprocessors * kNormBlocks * config_.hidden * kFloat;
+    const std::int64_t sums_of_biases =
+        config_.qkv_bias ? divide_up(tokens_, kBiasRows) * (q_ + 2 * kv_) * kFloat : 0;
+    const std::int64_t counts_of_experts = divide_up(here_, kRouterRows) * (2 * config_.experts + 1) * kFloat;
+    const std::int64_t sorted_ids = 6 * tokens_ * kInt;  // ids and tokens before and after, and while sorting
+    return round_up(
+               std::max({attention_scratch(), sums_of_norms, sums_of_biases, counts_of_experts, sorted_ids}),
+               std::int64_t{1} << 20) +
+           kProductScratch;
   }
 
  private:
@@ -121,6 +137,14 @@ class Extents {
     const std::int64_t multiple =
         space == Space::host ? token_multiple<Space::host>(tensor) : token_multiple<Space::device>(tensor);
     return std::max(round_up(tokens, multiple), multiple);
+  }
+  [[nodiscard]] std::int64_t attention_scratch() const {
+    const kernels::AttentionSizes sizes{.tokens = tokens_,
+                                        .heads = config_.heads / tensor_,
+                                        .kv_heads = config_.kv_heads / tensor_,
+                                        .head_dim = config_.head_dim};
+    const bool suits_cudnn = format_.storage == 2 && (config_.head_dim == 64 || config_.head_dim == 128);
+    return suits_cudnn ? kernels::attention_scratch_bytes(sizes) : sizes.tokens * sizes.heads * kFloat;
   }
   [[nodiscard]] std::int64_t device_chunk_targets() const {
     return format_.storage == 2 ? layers::LmHead<DeviceBf16>::chunk_targets(local_vocab_)
@@ -164,11 +188,9 @@ class Extents {
   std::int64_t q_, kv_, width_, sent_, received_;
 };
 
-ModelMemory fixed_memory(const ModelConfig& config, const Mesh& mesh, std::int64_t longest, const Extents& of,
-                         const MemoryFormat& format) {
-  const std::int64_t elements = ShardLayout(parameter_table(config), mesh).size();
-  return {.weights = of.room(elements, format.storage),
-          .tables = 2 * of.floats(longest * config.head_dim / 2)};
+/// Elements of this rank's flat buffers.
+std::int64_t shard_elements(const ModelConfig& config, const Mesh& mesh) {
+  return ShardLayout(parameter_table(config), mesh).size();
 }
 
 std::int64_t truth_bytes(Truth truth) {
@@ -218,11 +240,11 @@ Kept kept_by_layers(const ModelConfig& config, const Extents& of, const MemoryFo
 ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
                             std::int64_t longest, const MemoryFormat& format) {
   const Extents of(config, mesh, shape, format);
-  ModelMemory memory = fixed_memory(config, mesh, longest, of, format);
-  const std::int64_t elements = memory.weights / format.storage;
-  memory.gradients = elements * format.gradient;
-  memory.moments = 2 * elements * format.moment;
-  memory.truth = elements * truth_bytes(format.truth);
+  const std::int64_t elements = shard_elements(config, mesh);
+  ModelMemory memory{.weights = of.room(elements, format.storage),
+                     .gradients = of.room(elements, format.gradient),
+                     .moments = 2 * of.room(elements, format.moment)};
+  if (format.truth != Truth::weights) memory.truth = of.room(elements, truth_bytes(format.truth));
   // The embedding and the gradient in the hidden states; the last norm with its sum; log-probabilities.
   const bool full = format.recompute == Recompute::full, selective = format.recompute == Recompute::selective;
   const Kept kept = kept_by_layers(config, of, format);
@@ -231,6 +253,7 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
                        of.log_probabilities() + kept.activations + (selective ? 0 : of.norm_remade());
   memory.remade = selective ? kept.remade + of.norm_remade() : 0;
   memory.lists = of.lists();
+  memory.tables = of.tables(longest);
   std::int64_t forward = of.embedding(), backward = of.embedding(), again = 0;
   for (const bool is_moe : config.is_moe_layer) {
     forward = std::max({forward, of.whole(), of.mlp_forward(is_moe)});
@@ -247,7 +270,7 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
 ModelMemory scoring_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
                            std::int64_t longest, const MemoryFormat& format) {
   const Extents of(config, mesh, shape, format);
-  ModelMemory memory = fixed_memory(config, mesh, longest, of, format);
+  ModelMemory memory{.weights = of.room(shard_elements(config, mesh), format.storage)};
   const std::int64_t last_norm = of.norm_kept() + of.norm_remade();  // stands after the layers
   std::int64_t layer = last_norm, forward = of.embedding();
   for (const bool is_moe : config.is_moe_layer) {
@@ -258,6 +281,7 @@ ModelMemory scoring_memory(const ModelConfig& config, const Mesh& mesh, const Mi
       of.stream() + of.router_statistics() + std::max(layer, last_norm + of.log_probabilities());
   memory.workspace = std::max(of.stream() + forward, of.head(false));
   memory.lists = of.lists();
+  memory.tables = of.tables(longest);
   memory.scratch = of.scratch();
   return memory;
 }

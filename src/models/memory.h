@@ -5,7 +5,6 @@
 #include "models/decoder/recompute.h"
 #include "models/parameter_table.h"
 #include "models/weight_state.h"
-#include "tensor/platform.h"
 
 namespace moebius::models {
 
@@ -26,12 +25,6 @@ struct MemoryFormat {
   Recompute recompute = Recompute::nothing;
   std::int64_t group_layers = 1;  // with Recompute::full
 };
-/// Of a platform; moments, truth and recompute are the job's.
-template <Platform P>
-[[nodiscard]] MemoryFormat memory_format() {
-  return {
-      .space = P::kSpace, .storage = sizeof(typename P::Storage), .gradient = sizeof(typename P::Gradient)};
-}
 
 /// Bytes of this rank by purpose.
 struct ModelMemory {
@@ -43,11 +36,12 @@ struct ModelMemory {
   std::int64_t workspace = 0;    // the most that any step of forward, loss or backward needs besides
   std::int64_t lists = 0;        // token ids and the like of one micro batch; they lie among the activations
   std::int64_t tables = 0;       // rotary
-  std::int64_t scratch = 0;      // of single operations on a device (Device::scratch)
+  std::int64_t scratch = 0;      // of single operations on a device: Device::scratch, and what products keep
   [[nodiscard]] std::int64_t total() const {
     return weights + gradients + moments + truth + activations + remade + workspace + lists + tables +
            scratch;
   }
+  friend bool operator==(const ModelMemory&, const ModelMemory&) = default;
 };
 
 /// What training a decoder needs on this rank of the mesh, the same numbers that the arenas report:

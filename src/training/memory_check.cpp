@@ -4,45 +4,28 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
-#include "training/model_settings.h"
+#include "plan/plan.h"
 
 namespace moebius::training {
 namespace {
 
-/// Tokens of the longest micro batch that the data can make.
-std::int64_t most_tokens(const job::Job& job, const Datasets& datasets) {
+/// Tokens of the longest pack that the data can make.
+std::int64_t longest_pack(const job::Job& job, const Datasets& datasets) {
+  if (job.data.packing) return job.data.max_length;
   std::int64_t longest = 0;
   for (const std::int64_t sample : datasets.train.samples)
     longest = std::max(longest, datasets.samples->length(sample));
-  return job.train.micro_batch_size * (job.data.packing ? job.data.max_length : longest);
+  return longest;
 }
 
 template <Platform P>
-models::MemoryFormat format_of(const job::Job& job) {
-  models::MemoryFormat format = models::memory_format<P>();
-  format.moment = job.optimizer.moments == job::StateType::bf16 ? 2 : 4;
-  format.truth =
-      std::is_same_v<typename P::Storage, float> ? models::Truth::weights : truth_of(job.optimizer.master);
-  format.recompute = recompute_of(job.train.recompute);
-  format.group_layers = job.train.recompute_layers;
-  return format;
-}
-
-std::string text_of(const models::ModelMemory& memory) {
-  std::string text;
-  const auto add = [&](const char* name, std::int64_t bytes) {
-    if (bytes > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, bytes_text(bytes));
-  };
-  add("weights", memory.weights);
-  add("gradients", memory.gradients);
-  add("moments", memory.moments);
-  add("master", memory.truth);
-  add("activations", memory.activations + memory.lists);
-  add("made again", memory.remade);
-  add("workspace", memory.workspace);
-  add("tables", memory.tables);
-  add("scratch", memory.scratch);
-  return text;
+plan::Machine machine_of(const Hardware<P::kSpace>& hardware, const cluster::Cluster& cluster) {
+  return {
+      .space = P::kSpace,
+      .precision = std::is_same_v<typename P::Storage, float> ? plan::Precision::fp32 : plan::Precision::bf16,
+      .memory = hardware.memory_bytes(),
+      .ranks = hardware.sharing_ranks(cluster),
+      .name = P::kSpace == Space::host ? "the node" : "the GPU"};
 }
 
 }  // namespace
@@ -50,24 +33,21 @@ std::string text_of(const models::ModelMemory& memory) {
 template <Platform P>
 models::ModelMemory check_memory(const MemoryQuestion& question, const Hardware<P::kSpace>& hardware,
                                  cluster::Cluster& cluster, const Log& log) {
-  const std::int64_t tokens = most_tokens(question.job, question.datasets);
-  const models::ModelMemory needed =
-      models::training_memory(question.config, question.mesh, {.tokens = tokens, .targets = tokens},
-                              question.job.data.max_length, format_of<P>(question.job));
-  const std::int64_t libraries = hardware.library_bytes(), total = needed.total() + libraries;
-  log.info("memory: {} a rank for micro batches of {} tokens: {}{}", bytes_text(total), tokens,
-           text_of(needed), libraries == 0 ? "" : fmt::format(", libraries {}", bytes_text(libraries)));
+  const plan::Machine machine = machine_of<P>(hardware, cluster);
+  const plan::Question asked{.job = question.job,
+                             .config = question.config,
+                             .ranks = cluster.size(),
+                             .pack_tokens = longest_pack(question.job, question.datasets),
+                             .machine = machine};
+  const plan::Need need = plan::need_on(question.mesh, asked);
+  log.info("memory: {} a rank for micro batches of {} tokens: {}", bytes_text(need.total()),
+           asked.micro_batch_tokens(), plan::parts_text(need));
   cluster.together("check the memory", [&] {
-    const std::int64_t ranks = hardware.sharing_ranks(cluster), available = hardware.memory_bytes();
-    if (total * ranks <= available) return;
-    throw ClusterError(fmt::format(
-        "{}: {} ranks on {} need {} each, {} in all, but there are {}; use more nodes, raise parallel.tensor "
-        "or "
-        "parallel.expert, set train.recompute, or lower data.max_length or train.micro_batch_size",
-        cluster.node().host, ranks, P::kSpace == Space::host ? "the node" : "a GPU", bytes_text(total),
-        bytes_text(total * ranks), bytes_text(available)));
+    if (plan::fits(need, machine)) return;
+    throw ClusterError(
+        fmt::format("{}: {}", cluster.node().host, plan::refusal_text(machine, need, plan::advise(asked))));
   });
-  return needed;
+  return need.memory;
 }
 
 #define INSTANTIATE(P)                                                                            \

@@ -19,7 +19,7 @@ struct MemoryQuestion {
 
 /// Says what the training will need on this rank, by purpose, and refuses a job that cannot fit: the ranks
 /// that share a node's memory, or a GPU, together must need less than it has. Counted for the longest micro
-/// batch with even routing. Collective; throws AgreedError (ClusterError's code).
+/// batch with even routing. Collective; throws AgreedError (ClusterError's code), which says what would fit.
 template <Platform P>
 [[nodiscard]] models::ModelMemory check_memory(const MemoryQuestion& question,
                                                const Hardware<P::kSpace>& hardware, cluster::Cluster& cluster,

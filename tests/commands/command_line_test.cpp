@@ -33,6 +33,10 @@ TEST_CASE("every command takes the arguments that the design gives it", "[comman
   CHECK(train.job.file == "a.toml");
   CHECK(train.job.overrides == std::vector<std::string>{"optimizer.lr=1", "job.seed=2"});
   CHECK(parsed<CheckCommand>({"check", "a.toml"}).job.file == "a.toml");
+  const auto plan = parsed<PlanCommand>({"plan", "a.toml", "--ranks", "8", "--gpu-memory", "80GiB"});
+  CHECK(plan.ranks == 8);
+  CHECK(plan.gpu_memory == "80GiB");
+  CHECK_FALSE(parsed<PlanCommand>({"plan", "a.toml"}).ranks.has_value());
   CHECK(parsed<RenderCommand>({"render", "a.toml", "--rows", "3", "-o", "x"}).rows == 3);
   CHECK(parsed<ImportCommand>({"import", "dir", "-o", "a.h5"}).out == "a.h5");
   const auto exported = parsed<ExportCommand>(
@@ -54,7 +58,9 @@ TEST_CASE("every command takes the arguments that the design gives it", "[comman
 
 TEST_CASE("what is wrong or not built on the command line ends with exit code 2", "[commands]") {
   CHECK(refused({"trian", "a.toml"}).text == "unknown command 'trian' (did you mean 'train'?)");
-  CHECK(refused({"plan", "a.toml"}).text == "moebius plan: not built yet in this version");
+  CHECK(refused({"plan", "a.toml", "--schedule"}).text ==
+        "moebius plan --schedule: not built yet in this version");
+  CHECK(refused({"plan", "a.toml", "--ranks", "0"}).exit_code == ExitCode::usage);
   CHECK(refused({"netcheck"}).exit_code == ExitCode::usage);
   CHECK(refused({"score", "m", "--input", "t", "--adapter", "p"}).text ==
         "moebius score --adapter: not built yet in this version");

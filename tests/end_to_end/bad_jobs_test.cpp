@@ -27,14 +27,15 @@ struct BadCommand {
 
 const BadCommand kBadCommands[] = {
     {{},
-     "a command is missing (the commands are train, check, render, import, export, inspect, score, tokenize, "
-     "generate, plan, netcheck, version)"},
+     "a command is missing (the commands are train, check, plan, render, import, export, inspect, score, "
+     "tokenize, generate, netcheck, version)"},
     {{"trian", "job.toml"}, "unknown command 'trian' (did you mean 'train'?)"},
     {{"train"}, "JOB is required..."},
     {{"train", "job.toml", "--dry-run"}, "The following argument was not expected: --dry-run..."},
     {{"check", "nowhere.toml"}, "nowhere.toml: cannot be opened: No such file or directory"},
     {{"train", "."}, ".: is not a file: Is a directory"},
-    {{"plan", "job.toml"}, "moebius plan: not built yet in this version"},
+    {{"plan", "job.toml", "--schedule"}, "moebius plan --schedule: not built yet in this version"},
+    {{"plan", "job.toml", "--ranks", "0"}, "--ranks: 0 is not a number from 1 to 1000000000000000..."},
     {{"netcheck", "--size", "64MiB"}, "moebius netcheck: not built yet in this version"},
     {{"export", "a.h5", "-o", "b", "--merge-adapter"},
      "moebius export --merge-adapter: not built yet in this version"},

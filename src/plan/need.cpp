@@ -1,0 +1,63 @@
+#include "plan/need.h"
+
+#include <algorithm>
+
+namespace moebius::plan {
+
+std::vector<NeedPart> parts_of(const Need& need) {
+  const models::ModelMemory& memory = need.memory;
+  std::vector<NeedPart> parts{{"weights", memory.weights},
+                              {"gradients", memory.gradients},
+                              {"moments", memory.moments},
+                              {"master", memory.truth},
+                              {"activations", memory.activations + memory.lists},
+                              {"made again", memory.remade},
+                              {"workspace", memory.workspace},
+                              {"tables", memory.tables},
+                              {"scratch", memory.scratch},
+                              {"libraries", need.libraries}};
+  std::erase_if(parts, [](const NeedPart& part) { return part.bytes == 0; });
+  return parts;
+}
+
+models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
+  const bool in_bf16 = machine.precision == Precision::bf16;
+  const auto bytes = [](job::StateType type) { return type == job::StateType::bf16 ? 2 : 4; };
+  return {.space = machine.space,
+          .storage = in_bf16 ? 2 : 4,
+          .gradient = in_bf16 ? bytes(job.optimizer.gradients) : 4,
+          .moment = bytes(job.optimizer.moments),
+          .truth = in_bf16 ? truth_of(job.optimizer.master) : models::Truth::weights,
+          .recompute = recompute_of(job.train.recompute),
+          .group_layers = job.train.recompute_layers};
+}
+
+Need need_on(const cluster::Mesh& mesh, const Question& question, double expert_load) {
+  const std::int64_t tokens = question.micro_batch_tokens();
+  return {.memory = models::training_memory(
+              question.config, mesh, {.tokens = tokens, .targets = tokens, .expert_load = expert_load},
+              question.job.data.max_length, format_of(question.job, question.machine)),
+          .libraries = question.machine.library_bytes()};
+}
+
+std::vector<RankKind> rank_kinds(const Question& question) {
+  // Heads, widths and experts divide evenly; the vocabulary over the tensor ranks need not.
+  const std::int64_t tensor = question.job.parallel.tensor;
+  std::vector<RankKind> kinds;
+  for (std::int64_t rank = 0; rank < tensor; ++rank) {
+    const RankKind kind{rank, question.ranks / tensor,
+                        need_on(mesh_of(question.job, question.ranks, rank), question)};
+    const auto same = std::ranges::find_if(
+        kinds, [&](const RankKind& other) { return other.need.memory == kind.need.memory; });
+    if (same == kinds.end()) {
+      kinds.push_back(kind);
+    } else {
+      same->count += kind.count;
+    }
+  }
+  std::ranges::stable_sort(kinds, std::ranges::greater(),
+                           [](const RankKind& kind) { return kind.need.total(); });
+  return kinds;
+}
+
+}  // namespace moebius::plan

@@ -1,0 +1,13 @@
+#pragma once
+/// plan: what a job will need, before anything starts.
+///
+///   rules.h     what a job must obey once the model and the number of ranks are known
+///   need.h      bytes of a rank by purpose, on a given machine
+///   changes.h   where that is too much: the cheapest changes of the job that would fit
+///   numbers.h   parameters and FLOPs
+///   report.h    all of it for people
+#include "plan/changes.h"
+#include "plan/need.h"
+#include "plan/numbers.h"
+#include "plan/report.h"
+#include "plan/rules.h"

@@ -1,0 +1,83 @@
+#include "plan/rules.h"
+
+#include <fmt/format.h>
+#include <stdexcept>
+
+#include "job/report.h"
+#include "job/write.h"
+#include "models/models.h"
+
+namespace moebius::plan {
+
+using cluster::Axis;
+
+cluster::Degrees degrees_of(const job::Parallel& parallel) {
+  return {.tensor = parallel.tensor,
+          .context = parallel.context,
+          .pipeline = parallel.pipeline,
+          .expert = parallel.expert,
+          .expert_tensor = parallel.expert_tensor};
+}
+
+models::Truth truth_of(job::Master master) {
+  switch (master) {
+    case job::Master::fp32: return models::Truth::master;
+    case job::Master::remainder16: return models::Truth::remainder;
+    case job::Master::none: return models::Truth::weights;
+  }
+  throw std::logic_error("a master of no kind");
+}
+
+models::Recompute recompute_of(job::Recompute recompute) {
+  switch (recompute) {
+    case job::Recompute::none: return models::Recompute::nothing;
+    case job::Recompute::selective: return models::Recompute::selective;
+    case job::Recompute::full: return models::Recompute::full;
+  }
+  throw std::logic_error("a recompute of no kind");
+}
+
+void check_against_model(const job::Job& job, const models::ModelConfig& config) {
+  job::Report report(job);
+  for (const models::MeshProblem& problem : models::check_mesh(config, degrees_of(job.parallel)))
+    report.refuse_if(true, {problem.key}, problem.text);
+  const auto refuse_without_experts = [&](const char* key, bool is_set) {
+    report.refuse_if(
+        is_set && config.experts == 0, {key},
+        fmt::format("{} has no effect: the model has no experts; remove it", job::setting_text(job, key)));
+  };
+  refuse_without_experts("moe.aux_loss_coeff", job.moe.aux_loss_coeff != 0);
+  refuse_without_experts("moe.z_loss_coeff", job.moe.z_loss_coeff != 0);
+  refuse_without_experts("moe.routing", job.moe.routing != job::Routing::learned);
+  job::throw_if_any(report.take());
+}
+
+cluster::Mesh mesh_of(const job::Job& job, std::int64_t ranks, std::int64_t rank) {
+  cluster::Mesh mesh(ranks, rank, degrees_of(job.parallel));
+  const std::int64_t replicas = mesh.degree(Axis::data);
+  const std::int64_t step = job.train.micro_batch_size * replicas;
+  job::Report report(job);
+  report.refuse_if(job.train.global_batch_size % step != 0,
+                   {"train.global_batch_size", "train.micro_batch_size"},
+                   fmt::format("{} is not a multiple of {}: micro_batch_size {} x {} data ranks",
+                               job::setting_text(job, "train.global_batch_size"), step,
+                               job.train.micro_batch_size, replicas));
+  job::throw_if_any(report.take());
+  return mesh;
+}
+
+void check_against_precision(const job::Job& job, Precision precision) {
+  job::Report report(job);
+  const auto needs_bf16 = [&](const char* key, bool is_set, const char* cure) {
+    report.refuse_if(is_set && precision != Precision::bf16, {key},
+                     fmt::format("{} is for weights in bf16, and this run computes in fp32: {}",
+                                 job::setting_text(job, key), cure));
+  };
+  needs_bf16("optimizer.master", job.optimizer.master != job::Master::fp32,
+             "they are their own master; use \"fp32\"");
+  needs_bf16("optimizer.moments", job.optimizer.moments == job::StateType::bf16, "use \"fp32\"");
+  needs_bf16("optimizer.gradients", job.optimizer.gradients == job::StateType::bf16, "use \"fp32\"");
+  job::throw_if_any(report.take());
+}
+
+}  // namespace moebius::plan

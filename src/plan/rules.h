@@ -1,0 +1,27 @@
+#pragma once
+#include "cluster/mesh.h"
+#include "job/job.h"
+#include "models/config.h"
+#include "models/decoder/recompute.h"
+#include "models/weight_state.h"
+
+namespace moebius::plan {
+
+// The job's words for what others call otherwise.
+[[nodiscard]] cluster::Degrees degrees_of(const job::Parallel& parallel);
+[[nodiscard]] models::Truth truth_of(job::Master master);
+[[nodiscard]] models::Recompute recompute_of(job::Recompute recompute);
+
+/// The rules that need the model's sizes. Throws UsageError with every problem.
+void check_against_model(const job::Job& job, const models::ModelConfig& config);
+
+/// The mesh of the job on `ranks` ranks as `rank` sees it. Throws ClusterError where the degrees do not
+/// divide the ranks, UsageError where the data ranks do not divide the batch.
+[[nodiscard]] cluster::Mesh mesh_of(const job::Job& job, std::int64_t ranks, std::int64_t rank);
+
+enum class Precision : std::uint8_t { fp32, bf16 };
+
+/// The rules between the optimizer's settings and the precision that was chosen. Throws UsageError.
+void check_against_precision(const job::Job& job, Precision precision);
+
+}  // namespace moebius::plan

@@ -1,0 +1,102 @@
+#include <numeric>
+
+#include "tests/models/tiny_configs.h"
+#include "tests/plan/slice.h"
+#include "tests/support/catch.h"
+
+using namespace moebius;
+
+TEST_CASE("a job's words become the format that memory is counted in", "[plan]") {
+  job::Job job;
+  job.train.recompute = job::Recompute::full;
+  job.train.recompute_layers = 3;
+  models::MemoryFormat format = plan::format_of(job, test::gpu(80));
+  CHECK(format.space == Space::device);
+  CHECK(format.storage == 2);
+  CHECK(format.gradient == 4);
+  CHECK(format.moment == 4);
+  CHECK(format.truth == models::Truth::master);
+  CHECK(format.recompute == models::Recompute::full);
+  CHECK(format.group_layers == 3);
+
+  job.train.recompute = job::Recompute::selective;
+  job.optimizer.master = job::Master::remainder16;
+  job.optimizer.moments = job.optimizer.gradients = job::StateType::bf16;
+  format = plan::format_of(job, test::gpu(80));
+  CHECK(format.gradient == 2);
+  CHECK(format.moment == 2);
+  CHECK(format.truth == models::Truth::remainder);
+  CHECK(format.recompute == models::Recompute::selective);
+
+  format = plan::format_of(job::Job(), test::gpu(80, plan::Precision::fp32));
+  CHECK(format.storage == 4);
+  CHECK(format.truth == models::Truth::weights);
+  CHECK(plan::format_of(job::Job(), test::node(80, 1)).space == Space::host);
+}
+
+TEST_CASE("the parts are the whole", "[plan]") {
+  const job::Job job = test::slice_job();
+  const models::ModelConfig config = test::slice_of_30b(8);
+  for (const plan::Machine& machine : {test::gpu(80), test::node(80, 1)}) {
+    const plan::Need need = plan::need_on({}, {job, config, 1, 4096, machine});
+    const std::vector<plan::NeedPart> parts = plan::parts_of(need);
+    const auto add = [](std::int64_t sum, const plan::NeedPart& part) { return sum + part.bytes; };
+    CHECK(std::accumulate(parts.begin(), parts.end(), std::int64_t{0}, add) == need.total());
+    CHECK((need.libraries == 0) == (machine.space == Space::host));
+  }
+}
+
+// What the slice took of an H100 that did nothing else, in MiB (nvidia-smi): tests/bench/gpu_slice.md.
+TEST_CASE("the plan of the slice is what a GPU had in use, within 3 %", "[plan]") {
+  constexpr double kMeasured = 70667.0 * (1 << 20);
+  const job::Job job = test::small_slice_job();
+  const models::ModelConfig config = test::slice_of_30b(8);
+  const plan::Machine machine = test::gpu(80);
+  const plan::Need need = plan::need_on({}, {job, config, 1, 4096, machine});
+  CHECK(std::abs(double(need.total()) / kMeasured - 1) < 0.03);
+  const std::int64_t parameters = plan::numbers_of(config).parameters;  // rows are aligned to 256 bytes
+  CHECK(need.memory.weights >= 2 * parameters);
+  CHECK(need.memory.weights < 2 * parameters + (1 << 20));
+  CHECK(need.memory.moments == 2 * need.memory.weights);
+  CHECK(need.memory.truth == need.memory.weights);
+}
+
+TEST_CASE("more ranks share what a mesh splits", "[plan]") {
+  const job::Job one = test::slice_job();
+  const models::ModelConfig config = test::slice_of_30b(8);
+  const plan::Machine machine = test::gpu(80);
+  const auto weights = [&](std::int64_t tensor, std::int64_t expert) {
+    job::Job job = one;
+    job.train.global_batch_size = 32;
+    job.parallel.tensor = tensor;
+    job.parallel.expert = expert;
+    return plan::rank_kinds({job, config, 8, 4096, machine}).front().need.memory.weights;
+  };
+  CHECK(weights(1, 8) < weights(1, 1) / 4);
+  CHECK(weights(1, 8) < weights(4, 1));
+  CHECK(weights(4, 8) < weights(1, 8));
+}
+
+TEST_CASE("ranks differ where the vocabulary does not divide, the needy come first", "[plan]") {
+  job::Job job;
+  job.data.max_length = 64;
+  job.parallel.tensor = 4;
+  const plan::Machine machine = test::node(80, 8);
+  models::ModelConfig config = test::tiny_moe();
+  config.vocab = 65;  // 16, 16, 16 and 17
+  const std::vector<plan::RankKind> kinds = plan::rank_kinds({job, config, 8, 64, machine});
+  REQUIRE(kinds.size() == 2);
+  CHECK(kinds[0].need.total() > kinds[1].need.total());
+  CHECK(kinds[0].first == 3);
+  CHECK(kinds[0].count == 2);
+  CHECK(kinds[1].first == 0);
+  CHECK(kinds[1].count == 6);
+}
+
+TEST_CASE("ranks that share a machine must fit together", "[plan]") {
+  const plan::Need need{.memory = {.weights = 30}};
+  plan::Machine machine{.memory = 60, .ranks = 2};
+  CHECK(plan::fits(need, machine));
+  machine.ranks = 3;
+  CHECK_FALSE(plan::fits(need, machine));
+}
