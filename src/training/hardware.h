@@ -59,8 +59,6 @@ class Hardware<Space::host> {
   [[nodiscard]] std::int64_t sharing_ranks(const cluster::Cluster& cluster) const {
     return std::int64_t(cluster.node().ranks.size());
   }
-  /// What lies in it besides what a model takes.
-  [[nodiscard]] std::int64_t library_bytes() const { return 0; }
 };
 
 template <>
@@ -73,7 +71,6 @@ class Hardware<Space::device> {
   [[nodiscard]] std::string text() const;
   [[nodiscard]] std::int64_t memory_bytes() const { return device_.memory_bytes(); }
   [[nodiscard]] std::int64_t sharing_ranks(const cluster::Cluster&) const { return placement_.most_ranks; }
-  [[nodiscard]] std::int64_t library_bytes() const;
 
  private:
   parallel::DevicePlacement placement_;

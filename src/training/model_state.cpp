@@ -4,7 +4,7 @@
 
 #include "base/text.h"
 #include "kernels/update/elementwise.h"
-#include "training/model_settings.h"
+#include "plan/rules.h"
 
 namespace moebius::training {
 namespace {
@@ -38,8 +38,8 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
       queue(given_queue),
       table(models::parameter_table(config)),
       layout(table, exchange->mesh()),
-      weights(models::make_weight_state<typename P::Storage, kSpace>(layout, truth_of(job.optimizer.master),
-                                                                     weight_memory, optimizer_memory, queue)),
+      weights(models::make_weight_state<typename P::Storage, kSpace>(
+          layout, plan::truth_of(job.optimizer.master), weight_memory, optimizer_memory, queue)),
       gradients(zeroed(models::Shards<typename P::Gradient, kSpace>(layout, gradient_memory), queue)),
       adam(layout, adam_settings(job.optimizer), *exchange, optimizer_memory, queue),
       decoder(config,
@@ -52,7 +52,7 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
                .queue = queue},
               {.longest = job.data.max_length,
                .routing = routing_of(job.moe.routing),
-               .recompute = recompute_of(job.train.recompute),
+               .recompute = plan::recompute_of(job.train.recompute),
                .group_layers = job.train.recompute_layers}) {}
 
 template <Platform P>

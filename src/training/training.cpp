@@ -8,8 +8,8 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "cluster/stop.h"
-#include "job/report.h"
 #include "job/write.h"
+#include "plan/rules.h"
 #include "training/hardware.h"
 #include "training/memory_check.h"
 #include "training/progress.h"
@@ -29,46 +29,6 @@ cluster::Deadline deadline_of(const job::TimeLimit& limit, const cluster::Enviro
     case job::TimeLimit::Kind::none: return cluster::Deadline::never();
   }
   throw std::logic_error("a time limit of no kind");
-}
-
-cluster::Degrees degrees_of(const job::Parallel& parallel) {
-  return {.tensor = parallel.tensor,
-          .context = parallel.context,
-          .pipeline = parallel.pipeline,
-          .expert = parallel.expert,
-          .expert_tensor = parallel.expert_tensor};
-}
-
-/// The rules that need the model's sizes.
-void check_against_model(const job::Job& job, const models::ModelConfig& config) {
-  job::Report report(job);
-  for (const models::MeshProblem& problem : models::check_mesh(config, degrees_of(job.parallel))) {
-    report.refuse_if(true, {problem.key}, problem.text);
-  }
-  const auto refuse_without_experts = [&](const char* key, bool is_set) {
-    report.refuse_if(
-        is_set && config.experts == 0, {key},
-        fmt::format("{} has no effect: the model has no experts; remove it", job::setting_text(job, key)));
-  };
-  refuse_without_experts("moe.aux_loss_coeff", job.moe.aux_loss_coeff != 0);
-  refuse_without_experts("moe.z_loss_coeff", job.moe.z_loss_coeff != 0);
-  refuse_without_experts("moe.routing", job.moe.routing != job::Routing::learned);
-  job::throw_if_any(report.take());
-}
-
-/// The mesh of the job on these ranks, which must divide the batch too.
-cluster::Mesh checked_mesh(const job::Job& job, const Cluster& cluster) {
-  cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees_of(job.parallel));
-  const std::int64_t replicas = mesh.degree(cluster::Axis::data);
-  const std::int64_t step = job.train.micro_batch_size * replicas;
-  job::Report report(job);
-  report.refuse_if(job.train.global_batch_size % step != 0,
-                   {"train.global_batch_size", "train.micro_batch_size"},
-                   fmt::format("{} is not a multiple of {}: micro_batch_size {} x {} data ranks",
-                               job::setting_text(job, "train.global_batch_size"), step,
-                               job.train.micro_batch_size, replicas));
-  job::throw_if_any(report.take());
-  return mesh;
 }
 
 /// What the run writes for people and programs while it goes; on rank 0, nothing on the others.
@@ -218,21 +178,6 @@ void take_seed(const checkpoint::Contents& resumed, job::Job& job, const Log& lo
   job.general.seed = resumed.seed;
 }
 
-/// Rules between the optimizer's settings and the precision that was chosen.
-void check_against_compute(const job::Job& job, const Compute& compute) {
-  job::Report report(job);
-  const auto needs_bf16 = [&](const char* key, bool is_set, const char* why) {
-    report.refuse_if(is_set && !compute.in_bf16(), {key},
-                     fmt::format("{} is for weights in bf16, and this run computes in fp32: {}",
-                                 job::setting_text(job, key), why));
-  };
-  needs_bf16("optimizer.master", job.optimizer.master != job::Master::fp32,
-             "they are their own master; use \"fp32\"");
-  needs_bf16("optimizer.moments", job.optimizer.moments == job::StateType::bf16, "use \"fp32\"");
-  needs_bf16("optimizer.gradients", job.optimizer.gradients == job::StateType::bf16, "use \"fp32\"");
-  job::throw_if_any(report.take());
-}
-
 /// What a training goes on with once its mesh and its hardware are known.
 struct Running {
   const Start& start;
@@ -270,15 +215,18 @@ Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
 
 Outcome train(const Start& start, Cluster& cluster, const cluster::Environment& environment, const Log& log) {
   const auto mesh = cluster.together("check the mesh", [&] {
-    check_against_model(start.job, start.config);
-    return checked_mesh(start.job, cluster);
+    plan::check_against_model(start.job, start.config);
+    return plan::mesh_of(start.job, cluster.size(), cluster.rank());
   });
   log.info("{}", cluster::describe(cluster, mesh));
   cluster.watchdog().use(mesh);
   cluster.watchdog().set_timeout(cluster::Watchdog::Seconds(start.job.cluster.timeout_seconds));
 
   const Compute compute = choose_compute(wish_of(start.job), cluster);
-  cluster.together("check the precision", [&] { check_against_compute(start.job, compute); });
+  cluster.together("check the precision", [&] {
+    plan::check_against_precision(start.job,
+                                  compute.in_bf16() ? plan::Precision::bf16 : plan::Precision::fp32);
+  });
   const Running running{start, mesh, cluster, environment, log};
   return on_platform(compute.platform, [&]<class P>(std::type_identity<P>) {
     const auto hardware =
