@@ -14,7 +14,7 @@ float backward_row(const SwigluBackward<T, Space::host>& op, std::int64_t r) {
   const std::int64_t width = op.dy.shape[1];
   const T *dy = &op.dy(r, 0), *gate = &op.gate_up(r, 0), *up = gate + width;
   T *dgate = &op.dgate_up(r, 0), *dup = dgate + width;
-  const float weight = op.row_weight.empty() ? 1.0f : op.row_weight(r);
+  const float weight = op.weights.empty() ? 1.0f : op.weights(op.weight_of(r));
   float dweight = 0;
 #pragma omp simd reduction(+ : dweight)
   for (std::int64_t c = 0; c < width; ++c) {
@@ -37,7 +37,7 @@ void swiglu_forward(const SwigluForward<T, Space::host>& op, Queue<Space::host>)
   for (std::int64_t r = 0; r < rows; ++r) {
     const T *gate = &op.gate_up(r, 0), *up = gate + width;
     T* y = &op.y(r, 0);
-    const float weight = op.row_weight.empty() ? 1.0f : op.row_weight(r);
+    const float weight = op.weights.empty() ? 1.0f : op.weights(op.weight_of(r));
 #pragma omp simd
     for (std::int64_t c = 0; c < width; ++c) y[c] = T(float(T(silu(float(gate[c])))) * float(up[c]) * weight);
   }
@@ -50,7 +50,7 @@ void swiglu_backward(const SwigluBackward<T, Space::host>& op, Queue<Space::host
 #pragma omp parallel for schedule(static) if (rows > 8)
   for (std::int64_t r = 0; r < rows; ++r) {
     const float dweight = backward_row(op, r);
-    if (!op.row_weight.empty()) op.drow_weight(r) = dweight;
+    if (!op.weights.empty()) op.dweights(op.weight_of(r)) = dweight;
   }
 }
 

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kThreads, 4) forward_kernel(SwigluForward<T, S
   if (r >= op.y.shape[0]) return;
   const T *gate = &op.gate_up(r, 0), *up = gate + width;
   T* y = &op.y(r, 0);
-  const float weight = op.row_weight.empty() ? 1.0f : op.row_weight(r);
+  const float weight = op.weights.empty() ? 1.0f : op.weights(op.weight_of(r));
   constexpr int kStride = 32 * N;
   for (std::int64_t begin = threadIdx.x % 32 * N; begin < width; begin += kBatch * kStride) {
     Raw<T, N> gates[kBatch], ups[kBatch];
@@ -64,8 +64,8 @@ __global__ void __launch_bounds__(kThreads, 3) backward_kernel(SwigluBackward<T,
   if (r >= op.dy.shape[0]) return;
   const T *dy = &op.dy(r, 0), *gate = &op.gate_up(r, 0), *up = gate + width;
   T *dgate = &op.dgate_up(r, 0), *dup = dgate + width;
-  const bool is_weighted = !op.row_weight.empty();
-  const float weight = is_weighted ? op.row_weight(r) : 1.0f;
+  const bool is_weighted = !op.weights.empty();
+  const float weight = is_weighted ? op.weights(op.weight_of(r)) : 1.0f;
   float dweight = 0;
   constexpr int kStride = 32 * N;
   for (std::int64_t begin = threadIdx.x % 32 * N; begin < width; begin += kBatch * kStride) {
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads, 3) backward_kernel(SwigluBackward<T,
   }
   if (!is_weighted) return;
   dweight = warp_sum(dweight);
-  if (threadIdx.x % 32 == 0) op.drow_weight(r) = dweight;
+  if (threadIdx.x % 32 == 0) op.dweights(op.weight_of(r)) = dweight;
 }
 
 }  // namespace

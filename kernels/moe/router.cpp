@@ -103,10 +103,10 @@ void forward_token(const RouterForward<Space::host>& op, std::int64_t t, float* 
 ///   as_is        dp[ids[c]] = dweights[c]
 ///   sum_to_one   dp[ids[c]] = (dweights[c] - sum_j dweights[j] w[j]) / s,   w[c] = p[ids[c]] / s, s = sum_c
 ///   p[ids[c]] dlogits[e] = p[e] * (dp[e] - sum_i p[i] dp[i] + 2 * z_coefficient * log_sum_exp)
-void backward_token(const RouterBackward<Space::host>& op, std::int64_t t) {
+template <class T>
+void backward_token(const RouterBackward<T, Space::host>& op, std::int64_t t, float* dp) {
   const std::int64_t experts = op.probabilities.shape[1], top_k = op.ids.shape[1];
   const float* p = &op.probabilities(t, 0);
-  float* dp = &op.dlogits(t, 0);
   for (std::int64_t e = 0; e < experts; ++e) dp[e] = op.aux_gradient.empty() ? 0.0f : op.aux_gradient(e);
   float sum = 1, mean = 0;
   if (op.weight_sum == WeightSum::sum_to_one) {
@@ -123,7 +123,7 @@ void backward_token(const RouterBackward<Space::host>& op, std::int64_t t) {
   for (std::int64_t e = 0; e < experts; ++e) projection += p[e] * dp[e];
   const float z_term = 2 * op.z_coefficient * op.log_sum_exp(t);
 #pragma omp simd
-  for (std::int64_t e = 0; e < experts; ++e) dp[e] = p[e] * (dp[e] - projection + z_term);
+  for (std::int64_t e = 0; e < experts; ++e) op.dlogits(t, e) = T(p[e] * (dp[e] - projection + z_term));
 }
 
 }  // namespace
@@ -141,17 +141,25 @@ void router_forward(const RouterForward<Space::host>& op, Queue<Space::host>) {
   for (std::int64_t i = 0; i < op.valid_tokens * op.ids.shape[1]; ++i) ++op.counts(op.ids.data[i]);
 }
 
-void router_backward(const RouterBackward<Space::host>& op, Queue<Space::host>) {
+template <class T>
+void router_backward(const RouterBackward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   const std::int64_t tokens = op.probabilities.shape[0], experts = op.probabilities.shape[1];
-#pragma omp parallel for schedule(static) if (tokens > 16)
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    if (t < op.valid_tokens) {
-      backward_token(op, t);
-    } else {
-      std::fill_n(&op.dlogits(t, 0), experts, 0.0f);
+#pragma omp parallel if (tokens > 16)
+  {
+    std::vector<float> dprobabilities(std::size_t(experts), 0.0f);
+#pragma omp for schedule(static)
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      if (t < op.valid_tokens) {
+        backward_token(op, t, dprobabilities.data());
+      } else {
+        std::fill_n(&op.dlogits(t, 0), experts, T(0.0f));
+      }
     }
   }
 }
+
+template void router_backward(const RouterBackward<float, Space::host>&, Queue<Space::host>);
+template void router_backward(const RouterBackward<bf16, Space::host>&, Queue<Space::host>);
 
 }  // namespace moebius::kernels

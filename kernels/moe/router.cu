@@ -173,8 +173,8 @@ __global__ void __launch_bounds__(1024) totals_kernel(RouterForward<Space::devic
 }
 
 /// One valid token's dlogits, see backward_token of the host twin.
-template <int PerLane>
-__device__ __forceinline__ void backward_token(const RouterBackward<Space::device>& op, std::int64_t t) {
+template <int PerLane, class T>
+__device__ __forceinline__ void backward_token(const RouterBackward<T, Space::device>& op, std::int64_t t) {
   const int lane = int(threadIdx.x % 32), top_k = int(op.ids.shape[1]);
   const int experts = int(op.probabilities.shape[1]);
   float p[PerLane], dp[PerLane];
@@ -202,16 +202,17 @@ __device__ __forceinline__ void backward_token(const RouterBackward<Space::devic
   const float shift = 2 * op.z_coefficient * op.log_sum_exp(t) - warp_sum(projection);
 #pragma unroll
   for (int j = 0; j < PerLane; ++j) {
-    if (j * 32 + lane < experts) op.dlogits(t, j * 32 + lane) = p[j] * (dp[j] + shift);
+    if (j * 32 + lane < experts) op.dlogits(t, j * 32 + lane) = from_float<T>(p[j] * (dp[j] + shift));
   }
 }
 
-template <int PerLane>
-__global__ void __launch_bounds__(kThreads) backward_kernel(RouterBackward<Space::device> op) {
+template <int PerLane, class T>
+__global__ void __launch_bounds__(kThreads) backward_kernel(RouterBackward<T, Space::device> op) {
   const std::int64_t t = std::int64_t(blockIdx.x) * kWarps + threadIdx.x / 32;
   if (t >= op.probabilities.shape[0]) return;
   if (t < op.valid_tokens) return backward_token<PerLane>(op, t);
-  for (std::int64_t e = threadIdx.x % 32; e < op.dlogits.shape[1]; e += 32) op.dlogits(t, e) = 0;
+  for (std::int64_t e = threadIdx.x % 32; e < op.dlogits.shape[1]; e += 32)
+    op.dlogits(t, e) = from_float<T>(0);
 }
 
 void expect_room(std::int64_t experts, std::int64_t top_k) {
@@ -255,7 +256,8 @@ void router_forward(const RouterForward<Space::device>& op, Queue<Space::device>
   check(cudaGetLastError());
 }
 
-void router_backward(const RouterBackward<Space::device>& op, Queue<Space::device> queue) {
+template <class T>
+void router_backward(const RouterBackward<T, Space::device>& op, Queue<Space::device> queue) {
   expect_shapes(op);
   const auto [tokens, experts] = op.probabilities.shape;
   expect_room(experts, op.ids.shape[1]);
@@ -266,5 +268,8 @@ void router_backward(const RouterBackward<Space::device>& op, Queue<Space::devic
   });
   check(cudaGetLastError());
 }
+
+template void router_backward(const RouterBackward<float, Space::device>&, Queue<Space::device>);
+template void router_backward(const RouterBackward<bf16, Space::device>&, Queue<Space::device>);
 
 }  // namespace moebius::kernels

@@ -1,8 +1,10 @@
 #pragma once
+#include "base/bf16.h"
 #include "tensor/queue.h"
 #include "tensor/view.h"
 
-/// Which experts a token goes to, and with what weight, from the router's logits; all in fp32.
+/// Which experts a token goes to, and with what weight, from the router's logits; all in fp32 but the
+/// gradient in the logits, which is rounded to the type of the products that read it.
 ///
 ///   p[t,:] = softmax(logits[t,:])
 ///   ids[t,:] = the top_k largest of p[t,:]
@@ -40,24 +42,26 @@ struct RouterForward {
   Routing routing = Routing::learned;
 };
 
-template <Space S>
+template <class T, Space S>
 struct RouterBackward {
   View<const float, 2, S> dweights;       // [tokens, top_k]
   View<const float, 2, S> probabilities;  // [tokens, experts]
   View<const float, 1, S> log_sum_exp;    // [tokens]
   View<const std::int32_t, 2, S> ids;     // [tokens, top_k]
   View<const float, 1, S>
-      aux_gradient;           // [experts], added to the gradient of p[t,:] of each valid token; or empty
-  float z_coefficient = 0;    // adds z_coefficient * 2 * log_sum_exp[t] * p[t,e]
-  View<float, 2, S> dlogits;  // [tokens, experts]; overwritten, zeros in padding
+      aux_gradient;         // [experts], added to the gradient of p[t,:] of each valid token; or empty
+  float z_coefficient = 0;  // adds z_coefficient * 2 * log_sum_exp[t] * p[t,e]
+  View<T, 2, S> dlogits;    // [tokens, experts]; overwritten, zeros in padding
   std::int64_t valid_tokens = 0;
   WeightSum weight_sum = WeightSum::sum_to_one;
 };
 
 void router_forward(const RouterForward<Space::host>&, Queue<Space::host> = {});
 void router_forward(const RouterForward<Space::device>&, Queue<Space::device>);
-void router_backward(const RouterBackward<Space::host>&, Queue<Space::host> = {});
-void router_backward(const RouterBackward<Space::device>&, Queue<Space::device>);
+template <class T>
+void router_backward(const RouterBackward<T, Space::host>&, Queue<Space::host> = {});
+template <class T>
+void router_backward(const RouterBackward<T, Space::device>&, Queue<Space::device>);
 
 inline void expect_router_extents(std::int64_t tokens, std::int64_t experts, std::int64_t top_k,
                                   std::int64_t valid_tokens) {
@@ -81,8 +85,8 @@ void expect_shapes(const RouterForward<S>& op) {
   expect_shape("router.square_sum", op.square_sum, {1});
 }
 
-template <Space S>
-void expect_shapes(const RouterBackward<S>& op) {
+template <class T, Space S>
+void expect_shapes(const RouterBackward<T, S>& op) {
   const auto [tokens, experts] = op.probabilities.shape;
   const std::int64_t top_k = op.ids.shape[1];
   expect_router_extents(tokens, experts, top_k, op.valid_tokens);

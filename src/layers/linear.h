@@ -1,10 +1,6 @@
 #pragma once
-#include <concepts>
-
 #include "kernels/dense/gemm.h"
 #include "kernels/into.h"
-#include "kernels/update/elementwise.h"
-#include "tensor/arena.h"
 
 /// The three products of a linear layer with weight w [out, in].
 namespace moebius::layers {
@@ -36,18 +32,6 @@ void linear_weight_gradient(Matrix<const T, S> dy, Matrix<const T, S> x, Matrix<
                                        .transpose_a = kernels::Transpose::yes,
                                        .beta = into == Into::add ? 1.0f : 0.0f},
                 queue);
-}
-
-/// An fp32 gradient as the storage type, for the products above: itself where that is fp32.
-template <class T, Space S>
-View<const T, 2, S> rounded(View<float, 2, S> x, Arena<S>& workspace, Queue<S> queue) {
-  if constexpr (std::same_as<T, float>) {
-    return x;
-  } else {
-    const View<T, 2, S> y = workspace.template make<T>(x.shape);
-    kernels::cast(kernels::Cast<float, T, S>{.x = x.flat(), .y = y.flat()}, queue);
-    return y;
-  }
 }
 
 }  // namespace moebius::layers

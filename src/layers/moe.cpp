@@ -5,6 +5,7 @@
 #include "kernels/dense/swiglu.h"
 #include "kernels/moe/grouped_gemm.h"
 #include "kernels/moe/permute.h"
+#include "kernels/update/elementwise.h"
 #include "layers/linear.h"
 
 namespace moebius::layers {
@@ -17,17 +18,19 @@ View<T, 2, S> as_column(View<T, 1, S> values) {
 
 }  // namespace
 
-/// Fills in the router's part of `saved`; returns the routing weights, [tokens / tensor, top_k], in the
-/// workspace.
+/// Fills in the router's part of `saved`, and the routing weights by token.
 template <Platform P>
-auto Moe<P>::route(Saved& saved, Context<P>& context) const -> View<float, 2, kSpace> {
+void Moe<P>::route(Saved& saved, Context<P>& context) const {
   const std::int64_t tokens = saved.normed.shape[0], experts = all_experts();
   const std::int64_t first = tokens * context.exchange.mesh().index(Axis::tensor);
   saved.valid = std::clamp<std::int64_t>(saved.real_tokens - first, 0, tokens);
   saved.probabilities = context.activations.template make<float>(tokens, experts);
   saved.log_sum_exp = context.activations.template make<float>(tokens);
   saved.ids = context.activations.template make<std::int32_t>(tokens, top_k);
-  const View<float, 2, kSpace> token_weights = context.workspace.template make<float>(tokens, top_k);
+  const bool stays = context.degree(Axis::expert) == 1;
+  const View<float, 2, kSpace> token_weights =
+      (stays ? context.activations : context.workspace).template make<float>(tokens, top_k);
+  saved.weights = token_weights.flat();
   const View<std::int32_t, 1, kSpace> counts = context.workspace.template make<std::int32_t>(experts);
   linear<T, float, kSpace>(saved.normed, weights.router, saved.probabilities, context.queue);
   kernels::router_forward(
@@ -49,66 +52,76 @@ auto Moe<P>::route(Saved& saved, Context<P>& context) const -> View<float, 2, kS
       context.queue);
   context.exchange.all_reduce({Axis::tensor_context, name}, saved.statistics, parallel::Reduction::sum,
                               context.queue);
-  return token_weights;
 }
 
 /// Which row goes where, and with what weight: everything of `saved` that moving rows needs.
 template <Platform P>
-void Moe<P>::plan(View<const float, 2, kSpace> token_weights, Saved& saved, Context<P>& context) const {
+void Moe<P>::plan(Saved& saved, Context<P>& context) const {
   const std::int64_t tokens = saved.normed.shape[0];
   Arena<kSpace>& kept = context.activations;
   const View<std::int32_t, 1, kSpace> starts = kept.template make<std::int32_t>(all_experts() + 1);
   saved.positions = kept.template make<std::int32_t>(tokens, top_k);
-  saved.sources = kept.template make<std::int32_t>(tokens * top_k);
-  const View<std::int32_t, 1, kSpace> assignments =
-      context.workspace.template make<std::int32_t>(tokens * top_k);
-  kernels::permute_plan(kernels::PermutePlan<kSpace>{.ids = saved.ids,
-                                                     .starts = starts,
-                                                     .positions = saved.positions,
-                                                     .sources = saved.sources,
-                                                     .assignments = assignments},
-                        context.queue);
-  const std::int64_t sent = saved.valid * top_k;
-  saved.sources = saved.sources.slice(0, sent);
-  const bool stays = context.degree(Axis::expert) == 1;
-  const View<float, 1, kSpace> row_weight = (stays ? kept : context.workspace).template make<float>(sent);
-  kernels::gather_rows(kernels::GatherRows<float, kSpace>{.x = as_column(token_weights.flat()),
-                                                          .index = assignments.slice(0, sent),
-                                                          .y = as_column(row_weight)},
-                       context.queue);
-  saved.starts = starts, saved.row_weight = row_weight;
-  if (stays) return;
+  const View<std::int32_t, 1, kSpace> assignments = kept.template make<std::int32_t>(tokens * top_k);
+  kernels::permute_plan(
+      kernels::PermutePlan<kSpace>{.ids = saved.ids,
+                                   .starts = starts,
+                                   .positions = saved.positions,
+                                   .sources = context.workspace.template make<std::int32_t>(tokens * top_k),
+                                   .assignments = assignments},
+      context.queue);
+  saved.starts = starts;
+  saved.weight_of = assignments.slice(0, saved.valid * top_k);
+  if (context.degree(Axis::expert) == 1) return;
   saved.dispatch =
       parallel::plan_dispatch(context.exchange,
                               parallel::PlanDispatch<kSpace>{
                                   .name = name, .starts = starts, .kept = kept, .staging = context.staging},
                               context.queue);
   saved.starts = saved.dispatch.starts;
-  saved.row_weight = kept.template make<float>(saved.dispatch.received());
-  parallel::dispatch_rows(context.exchange,
-                          parallel::MoveRows<float, kSpace>{.name = name,
-                                                            .dispatch = saved.dispatch,
-                                                            .from = as_column(row_weight),
-                                                            .to = as_column(saved.row_weight)},
-                          context.workspace, context.queue);
+  send_weights(saved, context);
+}
+
+/// The weights of the rows go with them. What arrives stays in its order: an entry of the weights is found by
+/// its number.
+template <Platform P>
+void Moe<P>::send_weights(Saved& saved, Context<P>& context) const {
+  const ArenaScope scope(context.workspace);
+  const View<float, 1, kSpace> leaving = context.workspace.template make<float>(saved.dispatch.sent());
+  const View<float, 1, kSpace> arriving = context.activations.template make<float>(saved.dispatch.received());
+  kernels::gather_rows(
+      kernels::GatherRows<float, kSpace>{
+          .x = as_column(saved.weights), .index = saved.weight_of, .y = as_column(leaving)},
+      context.queue);
+  context.exchange.template all_to_all<float>(
+      {Axis::expert, name}, {as_column(leaving), saved.dispatch.sent_rows},
+      {as_column(arriving), saved.dispatch.received_rows}, context.queue);
+  saved.weights = arriving;
+  saved.weight_of = saved.dispatch.sources;
+}
+
+/// The rows of this rank's experts from all ranks, made of one row a token of this rank.
+template <class T, Platform P>
+void spread_to_experts(View<const T, 2, P::kSpace> x, View<T, 2, P::kSpace> rows,
+                       const typename Moe<P>::Saved& saved, std::string_view name, Context<P>& context) {
+  const auto spread = [&](View<T, 2, P::kSpace> y) {
+    kernels::spread_rows(kernels::SpreadRows<T, P::kSpace>{.x = x, .index = saved.positions, .y = y},
+                         context.queue);
+  };
+  if (context.degree(Axis::expert) == 1) return spread(rows);
+  const ArenaScope scope(context.workspace);
+  const View<T, 2, P::kSpace> leaving = context.workspace.template make<T>(saved.dispatch.sent(), x.shape[1]);
+  spread(leaving);
+  parallel::dispatch_rows(
+      context.exchange,
+      parallel::MoveRows<T, P::kSpace>{.name = name, .dispatch = saved.dispatch, .from = leaving, .to = rows},
+      context.workspace, context.queue);
 }
 
 /// The inputs of this rank's experts, from all ranks.
 template <Platform P>
 void Moe<P>::bring_rows(Saved& saved, Context<P>& context) const {
-  const ArenaScope scope(context.workspace);
-  const std::int64_t sent = saved.sources.shape[0], hidden = saved.normed.shape[1];
-  const bool stays = context.degree(Axis::expert) == 1;
-  const View<T, 2, kSpace> rows = (stays ? context.remade : context.workspace).template make<T>(sent, hidden);
-  kernels::gather_rows(kernels::GatherRows<T, kSpace>{.x = saved.normed, .index = saved.sources, .y = rows},
-                       context.queue);
-  saved.rows = rows;
-  if (stays) return;
-  saved.rows = context.remade.template make<T>(saved.dispatch.received(), hidden);
-  parallel::dispatch_rows(
-      context.exchange,
-      parallel::MoveRows<T, kSpace>{.name = name, .dispatch = saved.dispatch, .from = rows, .to = saved.rows},
-      context.workspace, context.queue);
+  saved.rows = context.remade.template make<T>(saved.weight_of.shape[0], saved.normed.shape[1]);
+  spread_to_experts<T, P>(saved.normed, saved.rows, saved, name, context);
 }
 
 /// What goes into the down projection.
@@ -121,10 +134,11 @@ void Moe<P>::activate(Saved& saved, Context<P>& context) const {
       kernels::GroupedGemmForward<T, kSpace>{
           .x = saved.rows, .w = weights.gate_up, .starts = saved.starts, .y = saved.gate_up},
       context.queue);
-  kernels::swiglu_forward(
-      kernels::SwigluForward<T, kSpace>{
-          .gate_up = saved.gate_up, .row_weight = saved.row_weight, .y = saved.active},
-      context.queue);
+  kernels::swiglu_forward(kernels::SwigluForward<T, kSpace>{.gate_up = saved.gate_up,
+                                                            .weights = saved.weights,
+                                                            .weight_of = saved.weight_of,
+                                                            .y = saved.active},
+                          context.queue);
 }
 
 template <Platform P>
@@ -146,13 +160,31 @@ View<T, 2, P::kSpace> bring_back(View<T, 2, P::kSpace> rows, const typename Moe<
   return back;
 }
 
+/// The gradients of the weights by token, [tokens / tensor, top_k]; those of padding are any.
+template <Platform P>
+auto Moe<P>::bring_weights_back(View<float, 1, kSpace> dweights, const Saved& saved,
+                                Context<P>& context) const -> View<const float, 2, kSpace> {
+  if (context.degree(Axis::expert) == 1) return {dweights.data, saved.ids.shape};
+  const View<float, 1, kSpace> back = context.workspace.template make<float>(saved.dispatch.sent());
+  context.exchange.template all_to_all<float>({Axis::expert, name},
+                                              {as_column(dweights), saved.dispatch.received_rows},
+                                              {as_column(back), saved.dispatch.sent_rows}, context.queue);
+  const View<float, 2, kSpace> by_token = context.workspace.template make<float>(saved.ids.shape);
+  kernels::gather_rows(
+      kernels::GatherRows<float, kSpace>{
+          .x = as_column(back), .index = saved.positions.flat(), .y = as_column(by_token.flat())},
+      context.queue);
+  return by_token;
+}
+
 template <Platform P>
 void Moe<P>::forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, View<T, 2, kSpace> delta,
                      Saved& saved, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
   saved.normed = normed;
   saved.real_tokens = real_tokens;
-  plan(route(saved, context), saved, context);
+  route(saved, context);
+  plan(saved, context);
   remake(saved, context);
   const View<T, 2, kSpace> out = context.workspace.template make<T>(saved.rows.shape);
   kernels::grouped_gemm_forward(
@@ -165,9 +197,9 @@ void Moe<P>::forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, 
       context.queue);
 }
 
-/// dout [rows, hidden] becomes the gradient in `rows`.
+/// dout [rows, hidden] becomes the gradient in `rows`; dweights as `weights`, overwritten.
 template <Platform P>
-void Moe<P>::backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, kSpace> drow_weight,
+void Moe<P>::backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, kSpace> dweights,
                               const Saved& saved, const Gradients& gradients, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
   const View<T, 2, kSpace> dactive = context.workspace.template make<T>(saved.active.shape);
@@ -185,9 +217,10 @@ void Moe<P>::backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, k
       context.queue);
   kernels::swiglu_backward(kernels::SwigluBackward<T, kSpace>{.dy = dactive,
                                                               .gate_up = saved.gate_up,
-                                                              .row_weight = saved.row_weight,
+                                                              .weights = saved.weights,
+                                                              .weight_of = saved.weight_of,
                                                               .dgate_up = dgate_up,
-                                                              .drow_weight = drow_weight},
+                                                              .dweights = dweights},
                            context.queue);
   kernels::grouped_gemm_weight_gradient(
       kernels::GroupedGemmWeightGradient<T, kSpace, G>{.dy = dgate_up,
@@ -217,51 +250,34 @@ auto Moe<P>::backward_router(View<const float, 2, kSpace> dweights, AuxCoefficie
                                            .y = aux_gradient,
                                            .factor = float(coefficients.aux * share)},
                context.queue);
-  const View<float, 2, kSpace> dlogits = context.workspace.template make<float>(saved.probabilities.shape);
-  kernels::router_backward(kernels::RouterBackward<kSpace>{.dweights = dweights,
-                                                           .probabilities = saved.probabilities,
-                                                           .log_sum_exp = saved.log_sum_exp,
-                                                           .ids = saved.ids,
-                                                           .aux_gradient = aux_gradient,
-                                                           .z_coefficient = float(coefficients.z / tokens),
-                                                           .dlogits = dlogits,
-                                                           .valid_tokens = saved.valid,
-                                                           .weight_sum = weight_sum},
+  const View<T, 2, kSpace> dlogits = context.workspace.template make<T>(saved.probabilities.shape);
+  kernels::router_backward(kernels::RouterBackward<T, kSpace>{.dweights = dweights,
+                                                              .probabilities = saved.probabilities,
+                                                              .log_sum_exp = saved.log_sum_exp,
+                                                              .ids = saved.ids,
+                                                              .aux_gradient = aux_gradient,
+                                                              .z_coefficient = float(coefficients.z / tokens),
+                                                              .dlogits = dlogits,
+                                                              .valid_tokens = saved.valid,
+                                                              .weight_sum = weight_sum},
                            context.queue);
-  return rounded<T, kSpace>(dlogits, context.workspace, context.queue);
+  return dlogits;
 }
 
 template <Platform P>
 void Moe<P>::backward(const BlockGradient<P>& gradient, AuxCoefficients coefficients, const Saved& saved,
                       const Gradients& gradients, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
-  Arena<kSpace>& workspace = context.workspace;
-  View<T, 2, kSpace> drows = workspace.template make<T>(saved.sources.shape[0], saved.normed.shape[1]);
-  kernels::gather_rows(
-      kernels::GatherRows<T, kSpace>{.x = gradient.ddelta, .index = saved.sources, .y = drows},
-      context.queue);
-  if (context.degree(Axis::expert) > 1) {
-    const View<T, 2, kSpace> arrived = workspace.template make<T>(saved.rows.shape);
-    parallel::dispatch_rows(
-        context.exchange,
-        parallel::MoveRows<T, kSpace>{.name = name, .dispatch = saved.dispatch, .from = drows, .to = arrived},
-        workspace, context.queue);
-    drows = arrived;
-  }
-  const View<float, 1, kSpace> drow_weight = workspace.template make<float>(saved.rows.shape[0]);
-  backward_experts(drows, drow_weight, saved, gradients, context);
-
+  const View<T, 2, kSpace> drows = context.workspace.template make<T>(saved.rows.shape);
+  const View<float, 1, kSpace> dweights = context.workspace.template make<float>(saved.weights.shape);
+  spread_to_experts<T, P>(gradient.ddelta, drows, saved, name, context);
+  backward_experts(drows, dweights, saved, gradients, context);
   kernels::gather_sum(kernels::GatherSum<T, kSpace>{.x = bring_back<T, P>(drows, saved, name, context),
                                                     .index = saved.positions,
                                                     .y = gradient.dnormed},
                       context.queue);
-  const View<float, 2, kSpace> dweights = workspace.template make<float>(saved.ids.shape);
-  kernels::gather_rows(kernels::GatherRows<float, kSpace>{.x = bring_back<float, P>(as_column(drow_weight),
-                                                                                    saved, name, context),
-                                                          .index = saved.positions.flat(),
-                                                          .y = as_column(dweights.flat())},
-                       context.queue);
-  const View<const T, 2, kSpace> dlogits = backward_router(dweights, coefficients, saved, context);
+  const View<const float, 2, kSpace> dtoken_weights = bring_weights_back(dweights, saved, context);
+  const View<const T, 2, kSpace> dlogits = backward_router(dtoken_weights, coefficients, saved, context);
   linear_weight_gradient<T, G, kSpace>(dlogits, saved.normed, gradients.router, context.into, context.queue);
   linear_input_gradient<T, kSpace>(dlogits, weights.router, gradient.dnormed, Into::add, context.queue);
 }

@@ -41,15 +41,16 @@ struct Moe {
     View<float, 1, kSpace> statistics;
     View<std::int32_t, 2, kSpace>
         positions;  // [tokens / tensor, top_k]; row of each assignment, in expert order
-    View<std::int32_t, 1, kSpace> sources;       // [tokens / tensor * top_k]; token of each row
     View<const std::int32_t, 1, kSpace> starts;  // [experts + 1]; rows of each of this rank's experts
     parallel::Dispatch<kSpace> dispatch;         // with an expert axis
-    View<T, 2, kSpace> rows;            // [rows, hidden]; inputs of this rank's experts; can be remade
-    View<float, 1, kSpace> row_weight;  // [rows]; routing weights
-    View<T, 2, kSpace> gate_up;         // [rows, 2 * width]; can be remade
+    View<T, 2, kSpace> rows;         // [rows, hidden]; inputs of this rank's experts; can be remade
+    View<float, 1, kSpace> weights;  // [tokens / tensor * top_k]; routing weights; with an expert axis
+                                     // [rows], as they arrive
+    View<const std::int32_t, 1, kSpace> weight_of;  // [rows]; entry of `weights`
+    View<T, 2, kSpace> gate_up;                     // [rows, 2 * width]; can be remade
     View<T, 2, kSpace>
         active;              // [rows, width]; times the routing weight: what goes into `down`; can be remade
-    std::int64_t valid = 0;  // this rank's tokens that are no padding
+    std::int64_t valid = 0;  // this rank's tokens that are no padding; each sends top_k rows
     std::int64_t real_tokens = 0;  // of the micro batch
   };
 
@@ -73,12 +74,16 @@ struct Moe {
  private:
   [[nodiscard]] std::int64_t all_experts() const { return weights.router.shape[0]; }
   [[nodiscard]] std::int64_t width() const { return weights.down.shape[2]; }
-  [[nodiscard]] View<float, 2, kSpace> route(Saved& saved, Context<P>& context) const;
-  void plan(View<const float, 2, kSpace> token_weights, Saved& saved, Context<P>& context) const;
+  void route(Saved& saved, Context<P>& context) const;
+  void plan(Saved& saved, Context<P>& context) const;
+  void send_weights(Saved& saved, Context<P>& context) const;
   void bring_rows(Saved& saved, Context<P>& context) const;
   void activate(Saved& saved, Context<P>& context) const;
-  void backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, kSpace> drow_weight,
-                        const Saved& saved, const Gradients& gradients, Context<P>& context) const;
+  void backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, kSpace> dweights, const Saved& saved,
+                        const Gradients& gradients, Context<P>& context) const;
+  [[nodiscard]] View<const float, 2, kSpace> bring_weights_back(View<float, 1, kSpace> dweights,
+                                                                const Saved& saved,
+                                                                Context<P>& context) const;
   [[nodiscard]] View<const T, 2, kSpace> backward_router(View<const float, 2, kSpace> dweights,
                                                          AuxCoefficients coefficients, const Saved& saved,
                                                          Context<P>& context) const;

@@ -66,7 +66,8 @@ class Extents {
     const std::int64_t router = floats(here_ * experts) + floats(here_) + ints(here_ * config_.top_k);
     const std::int64_t plan = ints(experts + 1) + 2 * ints(here_ * config_.top_k);
     const std::int64_t dispatch = expert_ == 1 ? 0 : ints(experts / expert_ + 1) + 2 * ints(received_);
-    return router + plan + dispatch + floats(received_);
+    const std::int64_t weights = floats(expert_ == 1 ? here_ * config_.top_k : received_);
+    return router + plan + dispatch + weights;
   }
   [[nodiscard]] std::int64_t mlp_remade(bool is_moe) const {
     if (!is_moe) return stored(tokens_ * 2 * width_) + stored(tokens_ * width_);
@@ -154,25 +155,20 @@ class Extents {
     return expert_ == 1 ? 0 : stored(sent_ * config_.hidden) + regrouped(config_.hidden);
   }
   [[nodiscard]] std::int64_t moe_forward() const {
-    const std::int64_t routing =
-        floats(here_ * config_.top_k) + ints(config_.experts) + ints(here_ * config_.top_k);
+    const std::int64_t routing = ints(config_.experts) + ints(here_ * config_.top_k);
     const std::int64_t out = stored(received_ * config_.hidden);
     if (expert_ == 1) return routing + out;
-    return routing + floats(sent_) + std::max(moe_rows(), out + brought_back());
+    return routing + floats(here_ * config_.top_k) +
+           std::max({floats(sent_), moe_rows(), out + brought_back()});
   }
   [[nodiscard]] std::int64_t moe_backward() const {
     const std::int64_t width = config_.expert_width, top_k = config_.top_k;
     const std::int64_t experts = stored(received_ * width) + stored(received_ * 2 * width);
-    const std::int64_t rounded = format_.storage == kFloat ? 0 : stored(here_ * config_.experts);
-    const std::int64_t router = floats(config_.experts) + floats(here_ * config_.experts) + rounded;
-    const std::int64_t rows = stored(sent_ * config_.hidden);
-    const std::int64_t dweights = floats(here_ * top_k);
-    if (expert_ == 1) return rows + floats(received_) + std::max(experts, dweights + router);
-    const std::int64_t arrived = stored(received_ * config_.hidden);
-    const std::int64_t back = stored(sent_ * config_.hidden) + dweights + floats(sent_);
-    const std::int64_t after =
-        std::max({experts, brought_back(), back + std::max(router, floats(received_))});
-    return rows + arrived + std::max(regrouped(config_.hidden), floats(received_) + after);
+    const std::int64_t router = floats(config_.experts) + stored(here_ * config_.experts);
+    const std::int64_t rows = stored(received_ * config_.hidden);
+    if (expert_ == 1) return rows + floats(here_ * top_k) + std::max(experts, router);
+    const std::int64_t back = stored(sent_ * config_.hidden) + floats(sent_) + floats(here_ * top_k);
+    return rows + floats(received_) + std::max({moe_rows(), experts, brought_back(), back + router});
   }
   /// Rows between their order on arrival and the order of the experts; none where these are the same.
   [[nodiscard]] std::int64_t regrouped(std::int64_t width) const {

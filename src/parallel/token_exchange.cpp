@@ -68,14 +68,6 @@ Dispatch<S> plan_dispatch(Exchange<S>& exchange, const PlanDispatch<S>& op, Queu
   return dispatch;
 }
 
-Dispatch<Space::host> plan_dispatch(Exchange<Space::host>& exchange, std::string_view name,
-                                    View<const std::int32_t, 1, Space::host> starts,
-                                    Arena<Space::host>& arena) {
-  Staging<Space::host> staging("counts of rows", starts.size() * std::int64_t(sizeof(std::int32_t)));
-  return plan_dispatch<Space::host>(exchange,
-                                    {.name = name, .starts = starts, .kept = arena, .staging = staging}, {});
-}
-
 template <class T, Space S>
 void dispatch_rows(Exchange<S>& exchange, const MoveRows<T, S>& op, Arena<S>& workspace, Queue<S> queue) {
   const Dispatch<S>& dispatch = op.dispatch;

@@ -45,9 +45,6 @@ struct PlanDispatch {
 /// the queue, once; what makes the lists is only queued.
 template <Space S>
 [[nodiscard]] Dispatch<S> plan_dispatch(Exchange<S>& exchange, const PlanDispatch<S>& op, Queue<S> queue);
-[[nodiscard]] Dispatch<Space::host> plan_dispatch(Exchange<Space::host>& exchange, std::string_view name,
-                                                  View<const std::int32_t, 1, Space::host> starts,
-                                                  Arena<Space::host>& arena);
 
 template <class T, Space S>
 struct MoveRows {

@@ -58,7 +58,9 @@ struct Case {
             .routing = options.routing};
   }
   /// The aux loss's gradient goes with the z loss's.
-  RouterBackward<S> backward() const {
+  RouterBackward<float, S> backward() const { return backward_into(dlogits.view()); }
+  template <class T>
+  RouterBackward<T, S> backward_into(View<T, 2, S> dlogits_in_t) const {
     const bool has_aux = options.z_coefficient != 0;
     return {.dweights = dweights.view(),
             .probabilities = probabilities.view(),
@@ -66,7 +68,7 @@ struct Case {
             .ids = ids.view(),
             .aux_gradient = has_aux ? aux_gradient.view() : View<const float, 1, S>(),
             .z_coefficient = options.z_coefficient,
-            .dlogits = dlogits.view(),
+            .dlogits = dlogits_in_t,
             .valid_tokens = valid_tokens,
             .weight_sum = options.weight_sum};
   }
@@ -108,6 +110,10 @@ void check_case(Device& gpu, Sizes sizes, Options options) {
   router_backward(device.backward(), gpu.queue());
   router_backward(host.backward());
   CHECK(relative_error(values_of<float>(device.dlogits), host.dlogits.values()) < 1e-5);
+  const Tensor<bf16, 2, Space::device> rounded(device.dlogits.shape());
+  poison(rounded);
+  router_backward(device.backward_into(rounded.view()), gpu.queue());
+  CHECK(relative_error(values_of<float>(rounded), host.dlogits.values()) < test::kTolerance<bf16>);
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ struct Case {
             .weight_sum = weight_sum,
             .routing = routing};
   }
-  RouterBackward<Space::host> backward() {
+  RouterBackward<float, Space::host> backward() {
     return {.dweights = dweights.view(),
             .probabilities = probabilities.view(),
             .log_sum_exp = log_sum_exp.view(),

@@ -18,7 +18,8 @@ enum class Weighted : std::uint8_t { no, yes };
 template <class T, Space S>
 struct Case {
   Tensor<T, 2, S> gate_up, y, dy, dgate_up;
-  Tensor<float, 1, S> weight, dweight;
+  Tensor<float, 1, S> weights, dweights;
+  Tensor<std::int32_t, 1, S> weight_of;
   Weighted weighted;
 
   Case(std::int64_t rows, std::int64_t width, Weighted has_weight)
@@ -26,31 +27,37 @@ struct Case {
         y({rows, width}),
         dy({rows, width}),
         dgate_up({rows, 2 * width}),
-        weight({rows}),
-        dweight({rows}),
+        weights({rows}),
+        dweights({rows}),
+        weight_of({rows}),
         weighted(has_weight) {}
   SwigluForward<T, S> forward() const {
     SwigluForward<T, S> op{.gate_up = gate_up.view(), .y = y.view()};
-    if (weighted == Weighted::yes) op.row_weight = weight.view();
+    if (weighted == Weighted::yes) op.weights = weights.view(), op.weight_of = weight_of.view();
     return op;
   }
   SwigluBackward<T, S> backward() const {
     SwigluBackward<T, S> op{.dy = dy.view(), .gate_up = gate_up.view(), .dgate_up = dgate_up.view()};
-    if (weighted == Weighted::yes) op.row_weight = weight.view(), op.drow_weight = dweight.view();
+    if (weighted == Weighted::no) return op;
+    op.weights = weights.view(), op.weight_of = weight_of.view(), op.dweights = dweights.view();
     return op;
   }
 };
 
 template <class T>
 void fill_inputs(const Case<float, Space::host>& host, const Case<T, Space::device>& device) {
-  fill_normal(host.gate_up, 1, 2), fill_normal(host.dy, 2), fill_normal(host.weight, 3);
+  fill_normal(host.gate_up, 1, 2), fill_normal(host.dy, 2), fill_normal(host.weights, 3);
+  for (std::int64_t r = 0; r < host.weight_of.count(); ++r) {
+    host.weight_of[r] = std::int32_t(host.weight_of.count() - 1 - r);
+  }
   test::round_to<T>(host.gate_up), test::round_to<T>(host.dy);
-  put(host.gate_up, device.gate_up), put(host.dy, device.dy), put(host.weight, device.weight);
-  poison(device.y), poison(device.dgate_up), poison(device.dweight);
+  put(host.gate_up, device.gate_up), put(host.dy, device.dy), put(host.weights, device.weights);
+  put(host.weight_of, device.weight_of);
+  poison(device.y), poison(device.dgate_up), poison(device.dweights);
   check(cudaDeviceSynchronize());
 }
 
-/// dweight is a sum in fp32 of numbers that both twins have alike, in either type: 1e-5 for the rounding of
+/// dweights are sums in fp32 of numbers that both twins have alike, in either type: 1e-5 for the rounding of
 /// 2^x and of the sum.
 template <class T>
 void check_case(Device& gpu, std::int64_t rows, std::int64_t width, Weighted weighted) {
@@ -66,7 +73,7 @@ void check_case(Device& gpu, std::int64_t rows, std::int64_t width, Weighted wei
   const auto dgate_up = values_of<float>(device.dgate_up);
   CHECK(relative_error(dgate_up, host.dgate_up.values()) < kTolerance<T>);
   if (weighted == Weighted::yes) {
-    CHECK(relative_error(values_of<float>(device.dweight), host.dweight.values()) < 1e-5);
+    CHECK(relative_error(values_of<float>(device.dweights), host.dweights.values()) < 1e-5);
   }
   SwigluBackward<T, Space::device> in_place = device.backward();
   in_place.dgate_up = device.gate_up.view();

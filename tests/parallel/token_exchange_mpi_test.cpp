@@ -39,6 +39,12 @@ View<float, 2, Space::host> view(std::vector<float>& values) {
   return {values.data(), {std::int64_t(values.size()) / kWidth, kWidth}};
 }
 
+Dispatch<Space::host> plan(Exchange<Space::host>& exchange, const Rows& rows, Arena<Space::host>& kept) {
+  Staging<Space::host> staging("counts");
+  return plan_dispatch<Space::host>(
+      exchange, {.name = "counts", .starts = rows.starts_view(), .kept = kept, .staging = staging}, {});
+}
+
 /// What must lie at this rank after dispatch: its experts in order, for each the ranks of the group in order.
 std::vector<float> expected_rows(const Mesh& mesh) {
   const std::int64_t local = kExperts / mesh.degree(Axis::expert);
@@ -62,7 +68,7 @@ TEST_CASE("rows come to their expert in the order of the ranks, and go back to t
     const auto exchange = make_mpi_exchange(cluster, mesh);
     Arena<Space::host> arena("test"), workspace("test workspace");
     Rows rows(cluster.rank());
-    const auto dispatch = plan_dispatch(*exchange, "counts", rows.starts_view(), arena);
+    const auto dispatch = plan(*exchange, rows, arena);
     REQUIRE(dispatch.sent() == rows.starts.back());
 
     std::vector<float> arrived(std::size_t(dispatch.received() * kWidth));
@@ -90,7 +96,7 @@ TEST_CASE("combine is the adjoint of dispatch") {
   const auto exchange = make_mpi_exchange(cluster, mesh);
   Arena<Space::host> arena("test");
   const Rows rows(cluster.rank());
-  const auto dispatch = plan_dispatch(*exchange, "counts", rows.starts_view(), arena);
+  const auto dispatch = plan(*exchange, rows, arena);
   std::vector<float> x(std::size_t(dispatch.sent() * kWidth)), y(std::size_t(dispatch.received() * kWidth));
   std::vector<float> dx(x.size()), dy(y.size());
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = float((i * 7 + std::size_t(cluster.rank())) % 11);
