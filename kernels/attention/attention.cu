@@ -128,10 +128,13 @@ __device__ std::int64_t segment_of(const View<const std::int32_t, 1, Space::devi
 struct Counts {
   std::int64_t queries, keys;
 };
+__device__ std::int64_t count_of(const View<const std::int32_t, 1, Space::device>& starts,
+                                 const View<const std::int32_t, 1, Space::device>& counts, std::int64_t n) {
+  return counts.empty() ? starts(n + 1) - starts(n) : counts(n);
+}
 __device__ Counts counts_of(const DeviceSegments& segments, std::int64_t n) {
-  const std::int64_t queries = segments.query_starts(n + 1) - segments.query_starts(n);
-  if (!segments.key_counts.empty()) return {queries, segments.key_counts(n)};
-  return {queries, segments.key_starts(n + 1) - segments.key_starts(n)};
+  return {count_of(segments.query_starts, segments.query_counts, n),
+          count_of(segments.key_starts, segments.key_counts, n)};
 }
 
 /// The keys that a query sees.
@@ -139,8 +142,10 @@ __device__ Rows seen_keys(const DeviceSegments& segments, std::int64_t query) {
   const std::int64_t n = segment_of(segments.query_starts, query);
   if (n < 0) return {};
   const Counts counts = counts_of(segments, n);
-  const std::int64_t begin = segments.key_starts(n);
-  return {begin, begin + query - segments.query_starts(n) + 1 + counts.keys - counts.queries};
+  const std::int64_t place = query - segments.query_starts(n), begin = segments.key_starts(n);
+  if (place >= counts.queries) return {};  // between segments
+  if (segments.mask == Mask::nothing) return {begin, begin + counts.keys};
+  return {begin, begin + place + 1 + counts.keys - counts.queries};
 }
 
 /// The queries that see a key.
@@ -150,8 +155,8 @@ __device__ Rows seeing_queries(const DeviceSegments& segments, std::int64_t key)
   const Counts counts = counts_of(segments, n);
   const std::int64_t place = key - segments.key_starts(n), begin = segments.query_starts(n);
   if (place >= counts.keys) return {};  // room left in a cache
-  const std::int64_t unseen = place - (counts.keys - counts.queries);
-  return {begin + (unseen > 0 ? unseen : 0), segments.query_starts(n + 1)};
+  const std::int64_t unseen = segments.mask == Mask::nothing ? 0 : place - (counts.keys - counts.queries);
+  return {begin + (unseen > 0 ? unseen : 0), begin + counts.queries};
 }
 
 /// The row of the other side that a team has: the last one again where there are no more.
@@ -236,8 +241,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForward<T, S
   const bool is_owned = seen.size() > 0;
   softmax.y.scale(is_owned ? 1 / softmax.sum : 0);
   if (lane < kTeam) softmax.y.store(op.y.row(query) + column, head_dim);
+  const float of_nothing = op.segments.mask == Mask::nothing ? -INFINITY : 0;
   if (lane == 0 && op.log_sum_exp.data != nullptr)
-    op.log_sum_exp(query, head) = is_owned ? softmax.highest + logf(softmax.sum) : 0;
+    op.log_sum_exp(query, head) = is_owned ? softmax.highest + logf(softmax.sum) : of_nothing;
 }
 
 // ---------------------------------------------------------------------------------------------- backward

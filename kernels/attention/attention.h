@@ -14,11 +14,18 @@
 /// trains (Q = K) and decodes against a cache (Q < K; never Q > K). Rows of y, of log_sum_exp and of the
 /// gradients that no segment owns are written as zeros.
 ///
+/// Attention in parts (context parallelism): with Mask::nothing every query of a segment sees all of its
+/// keys, however many; a row of log_sum_exp that sees none is -infinity, and merge_attention.h puts the parts
+/// together. Backward takes y and log_sum_exp of the whole, and gives what the keys of this part add to dq,
+/// and all of their dk and dv that these queries add.
+///
 /// The device twin has two paths. cuDNN's kernels train: bf16, heads of 64 or 128, as many keys as queries, a
 /// multiple of 128 rows, dq with the rows of q and dk with those of k; the sums of dq are taken in any order.
 /// There no segment may be empty, and rows of padding must hold finite numbers. Plain kernels of ours do the
 /// rest: fp32, decoding, other sizes; their results are the same in every run.
 namespace moebius::kernels {
+
+enum class Mask : std::uint8_t { causal, nothing };
 
 /// Where the segments lie. All in elements of the first dim of q (queries) and of k and v (keys).
 template <Space S>
@@ -27,6 +34,8 @@ struct Segments {
   View<const std::int32_t, 1, S> key_starts;    // [segments + 1], rising; in training the same view
   View<const std::int32_t, 1, S> key_counts;    // [segments], or empty: key_starts[n+1] - key_starts[n];
                                                 // for caches with room left at the end of each segment
+  View<const std::int32_t, 1, S> query_counts;  // [segments], or empty, likewise: the first of the queries
+  Mask mask = Mask::causal;
   // What the host knows of them. Only the device twin reads these two, to choose among few prepared plans.
   std::int64_t longest = 0;  // queries of the longest segment, or more; 0: unknown
   std::int64_t padding = 0;  // rows of q behind the last segment, or fewer; 0: unknown
@@ -99,9 +108,11 @@ void expect_attention_shapes(const Op& op) {
   expect_shape("attention.v", op.v, {op.k.rows, op.kv_heads * head_dim});
   expect_shape("attention.y", op.y, {op.q.rows, op.q.columns});
   expect_shape("attention.key_starts", op.segments.key_starts, op.segments.query_starts.shape);
-  if (!op.segments.key_counts.empty()) {
-    expect_shape("attention.key_counts", op.segments.key_counts, {op.segments.query_starts.shape[0] - 1});
-  }
+  const std::int64_t segments = op.segments.query_starts.shape[0] - 1;
+  if (!op.segments.key_counts.empty())
+    expect_shape("attention.key_counts", op.segments.key_counts, {segments});
+  if (!op.segments.query_counts.empty())
+    expect_shape("attention.query_counts", op.segments.query_counts, {segments});
   if (!op.log_sum_exp.empty()) expect_shape("attention.log_sum_exp", op.log_sum_exp, {op.q.rows, op.heads});
 }
 

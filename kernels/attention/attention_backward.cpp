@@ -183,11 +183,11 @@ void backward_task(const Backward& op, const AttentionTask& task, float* room) {
   }
 }
 
-/// Rows that no query reaches: padding, and keys of segments without queries.
-void clear_padding(const Backward& op) {
+/// Rows without a pair: padding, keys of segments without queries, and the other way round.
+void clear_lonely(const Backward& op) {
   std::vector<Range> queries, keys;
   for (std::int64_t n = 0; n + 1 < op.segments.query_starts.shape[0]; ++n) {
-    queries.push_back(queries_of(op.segments, n));
+    queries.push_back(seeing_queries_of(op.segments, n));
     keys.push_back(queries.back().size() == 0 ? Range{} : keys_of(op.segments, n));
   }
   clear_between(queries, op.dq);
@@ -201,7 +201,7 @@ template <class T>
 void attention_backward(const AttentionBackward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   expect_segments(op.segments, op.q.rows, op.k.rows);
-  clear_padding(op);
+  clear_lonely(op);
   const std::vector<AttentionTask> tasks = attention_tasks(op.segments, op.kv_heads);
   std::int64_t longest = 0;
   for (const AttentionTask& task : tasks) longest = std::max(longest, task.queries.size());

@@ -128,13 +128,14 @@ void forward_task(const Forward& op, const AttentionTask& task, float* room) {
   }
 }
 
-/// Rows of padding: y and log_sum_exp are zeros there.
-void clear_padding(const Forward& op) {
-  std::vector<Range> owned;
+/// Rows that see no key.
+void clear_unseeing(const Forward& op) {
+  std::vector<Range> seeing;
   for (std::int64_t n = 0; n + 1 < op.segments.query_starts.shape[0]; ++n)
-    owned.push_back(queries_of(op.segments, n));
-  clear_between(owned, op.y);
-  if (!op.log_sum_exp.empty()) clear_between(owned, op.log_sum_exp);
+    seeing.push_back(seeing_queries_of(op.segments, n));
+  clear_between(seeing, op.y);
+  const float of_nothing = op.segments.mask == Mask::nothing ? -std::numeric_limits<float>::infinity() : 0.0f;
+  if (!op.log_sum_exp.empty()) clear_between(seeing, op.log_sum_exp, of_nothing);
 }
 
 }  // namespace
@@ -143,7 +144,7 @@ template <class T>
 void attention_forward(const AttentionForward<T, Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
   expect_segments(op.segments, op.q.rows, op.k.rows);
-  clear_padding(op);
+  clear_unseeing(op);
   const std::vector<AttentionTask> tasks = attention_tasks(op.segments, op.kv_heads);
   std::int64_t longest = 0;
   for (const AttentionTask& task : tasks) longest = std::max(longest, task.keys.size());

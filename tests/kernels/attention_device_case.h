@@ -13,6 +13,8 @@ struct AttentionTestSizes {
   std::int64_t longest = 0, padding = 0;
   float score_shift = 0;          // added to all scores, about
   float unowned = std::nanf("");  // what inputs hold in rows behind the last segment
+  std::vector<std::int32_t> query_counts = {};
+  kernels::Mask mask = kernels::Mask::causal;
 
   [[nodiscard]] float scale() const { return 1 / std::sqrt(float(head_dim)); }
   [[nodiscard]] const std::vector<std::int32_t>& starts_of_keys() const {
@@ -77,7 +79,9 @@ struct HostAttention {
     };
     return {.query_starts = view(sizes.query_starts),
             .key_starts = view(sizes.starts_of_keys()),
-            .key_counts = view(sizes.key_counts)};
+            .key_counts = view(sizes.key_counts),
+            .query_counts = view(sizes.query_counts),
+            .mask = sizes.mask};
   }
   AttentionResults run() {
     kernels::attention_forward(
@@ -119,7 +123,7 @@ template <class T>
 struct DeviceAttention {
   const AttentionTestSizes& sizes;
   std::int64_t columns_before;
-  DeviceTensor<std::int32_t, 1> query_starts, key_starts, key_counts;
+  DeviceTensor<std::int32_t, 1> query_starts, key_starts, key_counts, query_counts;
   DeviceTensor<T, 2> q, k, wide_v, y, dy, dq, dk, wide_dv;
   DeviceTensor<float, 2> log_sum_exp;
 
@@ -129,6 +133,7 @@ struct DeviceAttention {
         query_starts({std::int64_t(sizes.query_starts.size())}),
         key_starts({std::int64_t(sizes.key_starts.size())}),
         key_counts({std::int64_t(sizes.key_counts.size())}),
+        query_counts({std::int64_t(sizes.query_counts.size())}),
         q(host.q.shape()),
         k(host.k.shape()),
         wide_v({sizes.key_rows, columns_before + k.shape()[1]}),
@@ -145,7 +150,7 @@ struct DeviceAttention {
       std::copy_n(&host.v.view()(row, 0), k.shape()[1], &wide.view()(row, columns_before));
     put(wide, wide_v);
     put_list(sizes.query_starts, query_starts), put_list(sizes.key_starts, key_starts);
-    put_list(sizes.key_counts, key_counts);
+    put_list(sizes.key_counts, key_counts), put_list(sizes.query_counts, query_counts);
     poison_outputs();
   }
 
@@ -212,6 +217,8 @@ struct DeviceAttention {
     return {.query_starts = query_starts.view(),
             .key_starts = sizes.key_starts.empty() ? query_starts.view() : key_starts.view(),
             .key_counts = key_counts.view(),
+            .query_counts = query_counts.view(),
+            .mask = sizes.mask,
             .longest = sizes.longest,
             .padding = sizes.padding};
   }

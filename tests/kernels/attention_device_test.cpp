@@ -123,6 +123,38 @@ TEST_CASE("plain attention on the device is aligned at the end of a cache", "[ke
   }
 }
 
+TEST_CASE("attention in parts on the device equals the host twin", "[kernels][attention][gpu]") {
+  Device gpu(0);
+  // Queries 2 to 71 see keys 0 to 69 and 75 to 79; 80 to 89 see none; 90 to 99 see one.
+  AttentionTestSizes sizes{.query_starts = {2, 40, 80, 90, 101},
+                           .key_starts = {0, 75, 80, 80, 81},
+                           .key_counts = {70, 5, 0, 1},
+                           .query_rows = 110,
+                           .key_rows = 90,
+                           .heads = 4,
+                           .kv_heads = 2,
+                           .head_dim = 64,
+                           .unowned = 0,
+                           .query_counts = {38, 32, 10, 10},
+                           .mask = Mask::nothing};
+  const auto seen = [](test::AttentionResults results) {
+    for (float& value : results.log_sum_exp) value = value == -INFINITY ? -1e3f : value;
+    return results;
+  };
+  for (const std::int64_t heads : {4, 40}) {
+    sizes.heads = heads;
+    HostAttention<float> host(sizes);
+    const DeviceAttention<float> device(host, 0);
+    run_plain(device, gpu.queue());
+    check_errors(errors_of(seen(device.results()), seen(host.run())), test::kTolerance<float>);
+    HostAttention<bf16> host_of_bf16(sizes);
+    const DeviceAttention<bf16> device_of_bf16(host_of_bf16, 0);
+    CHECK_FALSE(suits_cudnn(device_of_bf16.forward()));
+    run_plain(device_of_bf16, gpu.queue());
+    check_errors(errors_of(seen(device_of_bf16.results()), seen(host_of_bf16.run())), test::kTolerance<bf16>);
+  }
+}
+
 TEST_CASE("plain attention on the device without statistics, and again", "[kernels][attention][gpu]") {
   Device gpu(0);
   HostAttention<float> host(packed({8, 2, 24}));

@@ -99,8 +99,9 @@ bool both_suit(const Op& op) {
   const std::int64_t head_dim = op.heads == 0 ? 0 : op.q.columns / op.heads;
   const Segments<Space::device>& segments = op.segments;
   const std::int64_t count = segments.query_starts.shape[0] - 1;
-  const bool trains = segments.key_counts.empty() && segments.key_starts.data == segments.query_starts.data &&
-                      op.k.rows == op.q.rows;
+  const bool trains = segments.mask == Mask::causal && segments.key_counts.empty() &&
+                      segments.query_counts.empty() &&
+                      segments.key_starts.data == segments.query_starts.data && op.k.rows == op.q.rows;
   return trains && count >= 1 && 2 * count * op.heads <= most_blocks && (head_dim == 64 || head_dim == 128) &&
          op.q.rows > 0 && op.q.rows % 128 == 0 && has_packs(op.q) && has_packs(op.k) && has_packs(op.v) &&
          has_packs(op.y);
