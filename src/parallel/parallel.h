@@ -25,6 +25,7 @@
 ///   placement.h          which GPU a rank uses
 ///   sequence_parallel.h  tokens to and from the tensor axis
 ///   token_exchange.h     rows to and from the experts
+///   pipeline/            what each pipeline stage computes and when: schedules as values, and a simulator
 #include "parallel/exchange.h"
 #include "parallel/exchange_mpi.h"
 #include "parallel/sequence_parallel.h"
