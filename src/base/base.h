@@ -13,5 +13,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/math.h"
+#include "base/phases.h"
 #include "base/stopwatch.h"
 #include "base/text.h"

@@ -9,6 +9,7 @@ namespace moebius::layers {
 
 template <Platform P>
 void Attention<P>::project(View<const T, 2, kSpace> normed, Saved& saved, Context<P>& context) const {
+  mark(Part::projections, context.queue);
   const ArenaScope scope(context.workspace);
   const View<const T, 2, kSpace> x = gather_tokens(name, normed, context);
   saved.normed = normed;
@@ -23,6 +24,7 @@ void Attention<P>::project(View<const T, 2, kSpace> normed, Saved& saved, Contex
 template <Platform P>
 void Attention<P>::turn(View<const std::int32_t, 1, kSpace> positions, Saved& saved,
                         Context<P>& context) const {
+  mark(Part::attention, context.queue);
   const std::int64_t tokens = saved.qkv.shape[0];
   saved.q = context.remade.template make<T>(tokens, q_columns());
   saved.k = context.remade.template make<T>(tokens, kv_columns());
@@ -45,6 +47,7 @@ void Attention<P>::turn(View<const std::int32_t, 1, kSpace> positions, Saved& sa
 template <Platform P>
 void Attention<P>::project_out(View<const T, 2, kSpace> attended, View<T, 2, kSpace> delta,
                                Context<P>& context) const {
+  mark(Part::projections, context.queue);
   const ArenaScope scope(context.workspace);
   const View<T, 2, kSpace> whole = partial_sums(delta, context);
   linear<T, T, kSpace>(attended, weights.output, whole, context.queue);
@@ -163,6 +166,7 @@ void Attention<P>::backward_turn(const HeadGradients& d, View<const std::int32_t
 template <Platform P>
 void Attention<P>::backward(const BlockGradient<P>& gradient, const TokenPlaces<kSpace>& places,
                             const Saved& saved, const Gradients& gradients, Context<P>& context) const {
+  mark(Part::projections, context.queue);
   const ArenaScope scope(context.workspace);
   Arena<kSpace>& workspace = context.workspace;
   if (!gradients.output_bias.empty()) {
@@ -181,8 +185,10 @@ void Attention<P>::backward(const BlockGradient<P>& gradient, const TokenPlaces<
   const HeadGradients d{.q = workspace.template make<T>(tokens, q_columns()),
                         .k = workspace.template make<T>(tokens, kv_columns()),
                         .packed = dqkv};
+  mark(Part::attention, context.queue);
   backward_attention(dattended, places, d, saved, context);
   backward_turn(d, places.positions, saved, gradients, context);
+  mark(Part::projections, context.queue);
   if (!gradients.qkv_bias.empty()) {
     kernels::bias_backward(
         kernels::BiasBackward<T, kSpace, G>{.dy = dqkv, .dbias = gradients.qkv_bias, .into = context.into},

@@ -4,6 +4,7 @@
 #include "kernels/into.h"
 #include "parallel/exchange.h"
 #include "tensor/arena.h"
+#include "tensor/phase_clock.h"
 #include "tensor/platform.h"
 #include "tensor/transfer.h"
 

@@ -7,6 +7,7 @@ namespace moebius::layers {
 
 template <Platform P>
 void DenseMlp<P>::remake(Saved& saved, Context<P>& context) const {
+  mark(Part::dense_mlp, context.queue);
   const ArenaScope scope(context.workspace);
   const View<const T, 2, kSpace> x = gather_tokens(name, saved.normed, context);
   const std::int64_t tokens = x.shape[0], width = weights.down.shape[1];
@@ -31,6 +32,7 @@ void DenseMlp<P>::forward(View<const T, 2, kSpace> normed, View<T, 2, kSpace> de
 template <Platform P>
 void DenseMlp<P>::backward(const BlockGradient<P>& gradient, const Saved& saved, const Gradients& gradients,
                            Context<P>& context) const {
+  mark(Part::dense_mlp, context.queue);
   const ArenaScope scope(context.workspace);
   const View<const T, 2, kSpace> dy = gather_tokens(name, gradient.ddelta, context);
   const View<const T, 2, kSpace> x = gather_tokens(name, saved.normed, context);

@@ -7,6 +7,7 @@ namespace moebius::layers {
 template <Platform P>
 void Embedding<P>::forward(View<const std::int32_t, 1, kSpace> ids, View<T, 2, kSpace> stream,
                            Context<P>& context) const {
+  mark(Part::embedding, context.queue);
   const ArenaScope scope(context.workspace);
   const View<T, 2, kSpace> whole = partial_sums(stream, context);
   kernels::embedding_forward(
@@ -19,6 +20,7 @@ void Embedding<P>::forward(View<const std::int32_t, 1, kSpace> ids, View<T, 2, k
 template <Platform P>
 void Embedding<P>::backward(View<const std::int32_t, 1, kSpace> ids, View<const T, 2, kSpace> dstream,
                             View<G, 2, kSpace> dtable, kernels::Into into, Context<P>& context) const {
+  mark(Part::embedding, context.queue);
   const ArenaScope scope(context.workspace);
   kernels::embedding_backward(
       kernels::EmbeddingBackward<T, kSpace, G>{.dy = gather_tokens(name, dstream, context),

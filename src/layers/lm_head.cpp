@@ -63,6 +63,7 @@ void LmHead<P>::normalise(const Chunk& chunk, Context<P>& context) const {
 template <Platform P>
 void LmHead<P>::log_probabilities(View<const T, 2, kSpace> hidden, const Targets<kSpace>& targets,
                                   View<float, 1, kSpace> log_probabilities, Context<P>& context) const {
+  mark(Part::head, context.queue);
   const ArenaScope scope(context.workspace);
   const View<const T, 2, kSpace> whole = gather_tokens(name, hidden, context);
   const std::int64_t step = chunk_targets(weight.shape[0], logits_bytes);
@@ -78,6 +79,7 @@ void LmHead<P>::log_probabilities(View<const T, 2, kSpace> hidden, const Targets
 template <Platform P>
 void LmHead<P>::loss(View<const T, 2, kSpace> hidden, const Targets<kSpace>& targets, const Loss& loss,
                      Context<P>& context) const {
+  mark(Part::head, context.queue);
   const ArenaScope scope(context.workspace);
   const View<const T, 2, kSpace> whole = gather_tokens(name, hidden, context);
   const View<T, 2, kSpace> dx = context.workspace.template make<T>(targets.count(), whole.shape[1]);

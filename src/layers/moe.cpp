@@ -21,6 +21,7 @@ View<T, 2, S> as_column(View<T, 1, S> values) {
 /// Fills in the router's part of `saved`, and the routing weights by token.
 template <Platform P>
 void Moe<P>::route(Saved& saved, Context<P>& context) const {
+  mark(Part::router, context.queue);
   const std::int64_t tokens = saved.normed.shape[0], experts = all_experts();
   const std::int64_t first = tokens * context.exchange.mesh().index(Axis::tensor);
   saved.valid = std::clamp<std::int64_t>(saved.real_tokens - first, 0, tokens);
@@ -103,6 +104,7 @@ void Moe<P>::send_weights(Saved& saved, Context<P>& context) const {
 template <class T, Platform P>
 void spread_to_experts(View<const T, 2, P::kSpace> x, View<T, 2, P::kSpace> rows,
                        const typename Moe<P>::Saved& saved, std::string_view name, Context<P>& context) {
+  mark(Part::router, context.queue);
   const auto spread = [&](View<T, 2, P::kSpace> y) {
     kernels::spread_rows(kernels::SpreadRows<T, P::kSpace>{.x = x, .index = saved.positions, .y = y},
                          context.queue);
@@ -127,6 +129,7 @@ void Moe<P>::bring_rows(Saved& saved, Context<P>& context) const {
 /// What goes into the down projection.
 template <Platform P>
 void Moe<P>::activate(Saved& saved, Context<P>& context) const {
+  mark(Part::experts, context.queue);
   const std::int64_t rows = saved.rows.shape[0];
   saved.gate_up = context.remade.template make<T>(rows, 2 * width());
   saved.active = context.remade.template make<T>(rows, width());
@@ -151,6 +154,7 @@ void Moe<P>::remake(Saved& saved, Context<P>& context) const {
 template <class T, Platform P>
 View<T, 2, P::kSpace> bring_back(View<T, 2, P::kSpace> rows, const typename Moe<P>::Saved& saved,
                                  std::string_view name, Context<P>& context) {
+  mark(Part::router, context.queue);
   if (context.degree(Axis::expert) == 1) return rows;
   const View<T, 2, P::kSpace> back = context.workspace.template make<T>(saved.dispatch.sent(), rows.shape[1]);
   parallel::combine_rows(
@@ -201,6 +205,7 @@ void Moe<P>::forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, 
 template <Platform P>
 void Moe<P>::backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, kSpace> dweights,
                               const Saved& saved, const Gradients& gradients, Context<P>& context) const {
+  mark(Part::experts, context.queue);
   const ArenaScope scope(context.workspace);
   const View<T, 2, kSpace> dactive = context.workspace.template make<T>(saved.active.shape);
   const View<T, 2, kSpace> dgate_up = context.workspace.template make<T>(saved.gate_up.shape);

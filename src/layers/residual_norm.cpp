@@ -6,6 +6,7 @@ namespace moebius::layers {
 
 template <Platform P>
 void ResidualNorm<P>::forward(const Input& input, Saved& saved, Context<P>& context) const {
+  mark(Part::norms, context.queue);
   const auto [tokens, hidden] = input.stream.shape;
   saved.normed = context.remade.template make<T>(tokens, hidden);
   saved.inv_rms = context.activations.template make<float>(tokens);
@@ -30,6 +31,7 @@ void ResidualNorm<P>::forward(const Input& input, Saved& saved, Context<P>& cont
 
 template <Platform P>
 void ResidualNorm<P>::remake(Saved& saved, Context<P>& context) const {
+  mark(Part::norms, context.queue);
   saved.normed = context.remade.template make<T>(saved.sum.shape);
   kernels::rmsnorm_forward(
       kernels::RmsNormForward<T, kSpace>{
@@ -40,6 +42,7 @@ void ResidualNorm<P>::remake(Saved& saved, Context<P>& context) const {
 template <Platform P>
 void ResidualNorm<P>::backward(const Gradient& gradient, const Saved& saved, View<G, 1, kSpace> dgain,
                                Context<P>& context) const {
+  mark(Part::norms, context.queue);
   kernels::rmsnorm_backward(kernels::RmsNormBackward<T, kSpace, G>{.dy = gradient.dnormed,
                                                                    .x = saved.sum,
                                                                    .gain = gain,

@@ -17,6 +17,7 @@ template <Platform P>
 QueuedResult Sft<P>::accumulate(const data::MicroBatch& batch, const Share& share,
                                 const models::WeightGradients<P>& gradients) {
   using Decoder = models::Decoder<P>;
+  mark(Part::data, Pass::forward, decoder_.queue());
   const models::HostBatch host = host_batch<kSpace>(batch, tensor_degree_);
   std::vector<float> scale = host.of_targets(batch.loss_scale), weights(scale.size());
   const double divisor = double(std::max<std::int64_t>(share.trained_tokens, 1));
@@ -25,22 +26,15 @@ QueuedResult Sft<P>::accumulate(const data::MicroBatch& batch, const Share& shar
   typename Decoder::Saved saved(decoder_);
   Arena<kSpace>& memory = decoder_.activations();
   const auto tokens = host.placed<kSpace>(memory, decoder_.staging(), decoder_.queue());
-  const auto hidden = [&] {
-    const Timed timed(times_, "forward");
-    return decoder_.forward(tokens, Decoder::Keep::for_backward, saved);
-  }();
+  const auto hidden = decoder_.forward(tokens, Decoder::Keep::for_backward, saved);
   ArenaScope<kSpace> scope(memory);
   const auto log_probabilities = memory.template make<float>(host.target_count());
   const auto dhidden = memory.template make<typename P::Storage>(hidden.shape);
-  {
-    const Timed timed(times_, "loss");
-    decoder_.loss(hidden, tokens,
-                  {.weights = moebius::placed<float>(weights, memory, decoder_.staging(), decoder_.queue()),
-                   .log_probabilities = log_probabilities,
-                   .dhidden = dhidden},
-                  gradients);
-  }
-  const Timed timed(times_, "backward");
+  decoder_.loss(hidden, tokens,
+                {.weights = moebius::placed<float>(weights, memory, decoder_.staging(), decoder_.queue()),
+                 .log_probabilities = log_probabilities,
+                 .dhidden = dhidden},
+                gradients);
   decoder_.backward({.dhidden = dhidden, .coefficients = share.coefficients}, tokens, saved, gradients);
   return {std::move(scale), to_host(log_probabilities), decoder_.router_statistics(saved),
           host.real_tokens()};
@@ -49,7 +43,6 @@ QueuedResult Sft<P>::accumulate(const data::MicroBatch& batch, const Share& shar
 template <Platform P>
 QueuedResult Sft<P>::evaluate(const data::MicroBatch& batch) {
   using Decoder = models::Decoder<P>;
-  const Timed timed(times_, "eval");
   const models::HostBatch host = host_batch<kSpace>(batch, tensor_degree_);
   typename Decoder::Saved saved(decoder_);
   Arena<kSpace>& memory = decoder_.activations();

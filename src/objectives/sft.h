@@ -2,7 +2,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/stopwatch.h"
 #include "data/batch/batches.h"
 #include "models/decoder/decoder.h"
 
@@ -39,8 +38,8 @@ class Sft {
     std::int64_t trained_tokens = 0;
     layers::AuxCoefficients coefficients;  // divided by the number of micro batches
   };
-  Sft(models::Decoder<P>& decoder, std::int64_t tensor_degree, PhaseTimes& times)
-      : decoder_(decoder), tensor_degree_(tensor_degree), times_(times) {}
+  Sft(models::Decoder<P>& decoder, std::int64_t tensor_degree)
+      : decoder_(decoder), tensor_degree_(tensor_degree) {}
 
   /// Queues forward and backward, which write or add to `gradients`. An empty micro batch takes part in all
   /// exchanges. What is returned lies in the decoder's staging memory.
@@ -56,7 +55,6 @@ class Sft {
 
   models::Decoder<P>& decoder_;
   std::int64_t tensor_degree_;
-  PhaseTimes& times_;
 };
 
 }  // namespace moebius::objectives

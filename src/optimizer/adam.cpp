@@ -83,6 +83,7 @@ template <Platform P>
 QueuedStep Adam<P>::step(const StepValues& values, const models::WeightState<W, kSpace>& weights,
                          const models::Shards<G, kSpace>& gradients, Staging<kSpace>& staging,
                          Queue<kSpace> queue) {
+  mark(Part::optimizer, Pass::update, queue);
   sum_gradients_(gradients, queue);
   const View<double, 1, Space::host> zero = staging.template make<double>(1);
   zero(0) = 0;

@@ -10,6 +10,7 @@
 #include "cluster/mesh.h"
 #include "cluster/reduction.h"
 #include "tensor/dtype.h"
+#include "tensor/phase_clock.h"
 #include "tensor/transfer.h"
 
 namespace moebius::parallel {
@@ -64,14 +65,16 @@ class Exchange {
   /// In place, over all elements.
   template <class T>
   void all_reduce(Call call, View<T, 1, S> values, Reduction reduction, Queue<S> queue) {
-    if (mesh().degree(call.axis) > 1)
-      reduce(call, {values.data, values.size(), kDtypeOf<T>}, reduction, queue);
+    if (mesh().degree(call.axis) == 1) return;
+    const PartScope scope(Part::exchange, queue);
+    reduce(call, {values.data, values.size(), kDtypeOf<T>}, reduction, queue);
   }
   /// whole[degree * n] = the parts[n] of all ranks in the order of their index. `part` may be its own place
   /// in `whole`.
   template <class T>
   void all_gather(Call call, Input<T, 1, S> part, View<T, 1, S> whole, Queue<S> queue) {
     expect_shape(call.name, whole, {part.size() * mesh().degree(call.axis)});
+    const PartScope scope(Part::exchange, queue);
     gather(call, {part.data, part.size(), kDtypeOf<T>}, whole.data, queue);
   }
   /// part[n] = the sum over ranks of their whole[index * n ...]; the adjoint of all_gather. `part` may be its
@@ -79,6 +82,7 @@ class Exchange {
   template <class T>
   void reduce_scatter(Call call, Input<T, 1, S> whole, View<T, 1, S> part, Queue<S> queue) {
     expect_shape(call.name, whole, {part.size() * mesh().degree(call.axis)});
+    const PartScope scope(Part::exchange, queue);
     scatter_sum(call, {whole.data, whole.size(), kDtypeOf<T>}, part.data, queue);
   }
   /// Sends the rows of block i of `send` to index i; block i of `receive` comes from there. The buffers must
@@ -89,6 +93,7 @@ class Exchange {
     expect_rows(call, send.counts, send.rows.shape[0]);
     expect_rows(call, receive.counts, receive.rows.shape[0]);
     expect_shape(call.name, send.rows, {send.rows.shape[0], receive.rows.shape[1]});
+    const PartScope scope(Part::exchange, queue);
     swap_rows(call,
               {{send.rows.data, send.rows.size(), kDtypeOf<T>},
                receive.rows.data,

@@ -14,13 +14,19 @@ class Device;
 template <Space S>
 struct Queue;
 
+template <Space S>
+class PhaseClock;  // phase_clock.h: which part of a step takes how long
+
 template <>
-struct Queue<Space::host> {};
+struct Queue<Space::host> {
+  PhaseClock<Space::host>* clock = nullptr;  // null: nobody asks
+};
 
 template <>
 struct Queue<Space::device> {
-  CUstream_st* stream = nullptr;      // a cudaStream_t
-  kernels::Device* device = nullptr;  // whose stream it is, with the handles of its libraries
+  CUstream_st* stream = nullptr;               // a cudaStream_t
+  kernels::Device* device = nullptr;           // whose stream it is, with the handles of its libraries
+  PhaseClock<Space::device>* clock = nullptr;  // null: nobody asks
 };
 
 }  // namespace moebius

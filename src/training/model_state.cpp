@@ -15,6 +15,12 @@ models::Shards<G, S> zeroed(models::Shards<G, S> shards, Queue<S> queue) {
   return shards;
 }
 
+template <Space S>
+Queue<S> timed_by(PhaseClock<S>& clock, Queue<S> queue) {
+  queue.clock = &clock;
+  return queue;
+}
+
 kernels::Routing routing_of(job::Routing routing) {
   return routing == job::Routing::even ? kernels::Routing::even : kernels::Routing::learned;
 }
@@ -35,7 +41,7 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
                           std::unique_ptr<parallel::Exchange<kSpace>> given_exchange,
                           Queue<kSpace> given_queue)
     : exchange(std::move(given_exchange)),
-      queue(given_queue),
+      queue(timed_by(clock, given_queue)),
       table(models::parameter_table(config)),
       layout(table, exchange->mesh()),
       weights(models::make_weight_state<typename P::Storage, kSpace>(

@@ -8,6 +8,7 @@
 #include "models/weight_state.h"
 #include "optimizer/optimizer.h"
 #include "parallel/parallel.h"
+#include "tensor/phase_clock.h"
 
 namespace moebius::training {
 
@@ -17,6 +18,7 @@ struct ModelState {
   static constexpr Space kSpace = P::kSpace;
 
   std::unique_ptr<parallel::Exchange<kSpace>> exchange;
+  PhaseClock<kSpace> clock;  // of the queue
   Queue<kSpace> queue;
   models::ParameterTable table;
   models::ShardLayout layout;

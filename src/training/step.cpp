@@ -59,7 +59,7 @@ Step<P>::Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& clust
     : job_(job),
       state_(state),
       cluster_(cluster),
-      objective_(state.decoder, state.exchange->mesh().degree(Axis::tensor), times_),
+      objective_(state.decoder, state.exchange->mesh().degree(Axis::tensor)),
       schedule_{.peak = job.optimizer.lr,
                 .lowest = job.optimizer.min_lr,
                 .decline = decline_of(job.optimizer.schedule),
@@ -69,7 +69,7 @@ Step<P>::Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& clust
 template <Platform P>
 Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64_t iteration) {
   const Stopwatch watch;
-  times_.clear();
+  state_.clock.begin(state_.queue);
   const std::vector<data::MicroBatch> micro_batches = own_micro_batches(batches, position);
   const Counts counts = count(micro_batches);
   const double all_micro_batches = double(batches.micro_batches());
@@ -88,10 +88,10 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   }
   const auto queued_update = [&] {
     const Phase phase(cluster_.watchdog(), "optimizer");
-    const Timed timed(times_, "optimizer");
     return state_.adam.step({.iteration = iteration, .lr = lr}, state_.weights, state_.gradients,
                             state_.staging, state_.queue);
   }();
+  state_.clock.end(state_.queue);
   finish();
   Sums sums;
   for (const objectives::QueuedResult& micro : queued) sums.add(objective_.result(micro));
@@ -121,7 +121,9 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
     metrics.add("z_loss", sums.z / all_micro_batches);
     metrics.add("load_imbalance", imbalance(sums.expert_tokens));
   }
-  for (const auto& [phase, spent] : times_.totals()) metrics.add("seconds_" + phase, spent);
+  PhaseTimes times = state_.clock.times();
+  times.at(Part::host, Pass::update) = seconds - times.total();
+  times.each([&](const std::string& name, double spent) { metrics.add("seconds_" + name, spent); });
   metrics.add("peak_memory_bytes", double(peak_resident_bytes()));
   return metrics;
 }
@@ -147,14 +149,12 @@ double Step<P>::evaluate(const data::Batches& batches) {
 /// Waits for everything that was queued.
 template <Platform P>
 void Step<P>::finish() {
-  const Timed timed(times_, "wait");
   state_.exchange->wait({Axis::world, "end of the step"}, state_.queue);
 }
 
 template <Platform P>
 std::vector<data::MicroBatch> Step<P>::own_micro_batches(data::Batches& batches, std::int64_t position) {
   const Phase phase(cluster_.watchdog(), "data");
-  const Timed timed(times_, "data");
   const cluster::Mesh& mesh = state_.exchange->mesh();
   std::vector<data::MicroBatch> own;
   for (std::int64_t i = mesh.index(Axis::data); i < batches.micro_batches(); i += mesh.degree(Axis::data)) {

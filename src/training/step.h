@@ -41,7 +41,6 @@ class Step {
   const job::Job& job_;
   ModelState<P>& state_;
   cluster::Cluster& cluster_;
-  PhaseTimes times_;
   objectives::Sft<P> objective_;
   optimizer::Schedule schedule_;
 };

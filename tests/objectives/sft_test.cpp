@@ -23,8 +23,7 @@ data::MicroBatch weighted_batch() {
 TEST_CASE("the SFT loss weighs each trained token by its loss scale", "[objectives][sft]") {
   const auto exchange = parallel::make_local_exchange<Space::host>();
   test::ModelRig rig(test::tiny_moe(), *exchange);
-  PhaseTimes times;
-  objectives::Sft<HostFp32> sft(rig.decoder(), 1, times);
+  objectives::Sft<HostFp32> sft(rig.decoder(), 1);
   const data::MicroBatch batch = weighted_batch();
   REQUIRE(batch.trained() == 5);
 
@@ -46,8 +45,7 @@ TEST_CASE("the SFT loss weighs each trained token by its loss scale", "[objectiv
 TEST_CASE("SFT gradients are those of the loss divided by the batch's trained tokens", "[objectives][sft]") {
   const auto exchange = parallel::make_local_exchange<Space::host>();
   test::ModelRig rig(test::tiny_dense(), *exchange);
-  PhaseTimes times;
-  objectives::Sft<HostFp32> sft(rig.decoder(), 1, times);
+  objectives::Sft<HostFp32> sft(rig.decoder(), 1);
   const data::MicroBatch batch = weighted_batch();
   constexpr std::int64_t kTrained = 12;  // of the global batch: this micro batch has 5 of them
   (void)sft.accumulate(batch, {.trained_tokens = kTrained, .coefficients = {}}, {rig.gradients()});
@@ -69,8 +67,7 @@ TEST_CASE("SFT gradients are those of the loss divided by the batch's trained to
 TEST_CASE("an empty micro batch adds nothing", "[objectives][sft]") {
   const auto exchange = parallel::make_local_exchange<Space::host>();
   test::ModelRig rig(test::tiny_moe(), *exchange);
-  PhaseTimes times;
-  objectives::Sft<HostFp32> sft(rig.decoder(), 1, times);
+  objectives::Sft<HostFp32> sft(rig.decoder(), 1);
   CHECK(
       sft.result(sft.accumulate({}, {.trained_tokens = 5, .coefficients = {}}, {rig.gradients()})).loss_sum ==
       0);

@@ -170,6 +170,7 @@ auto Decoder<P>::forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& save
     throw std::length_error(
         fmt::format("a sample of {} tokens for a model prepared for {}", batch.longest, options_.longest));
   }
+  mark(Part::embedding, Pass::forward, context_.queue);
   const ArenaScope scope(context_.workspace);
   const std::int64_t tokens = tokens_here(batch.ids.shape[0]);
   const std::int64_t statistics = layers::Moe<P>::statistics_size(config_.experts);
@@ -272,6 +273,7 @@ void Decoder<P>::backward_groups(const BackwardPass& pass, const Saved& saved) {
 template <Platform P>
 void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>& batch, Saved& saved,
                           const WeightGradients<P>& gradients) {
+  mark(Part::norms, Pass::backward, context_.queue);
   const ArenaScope scope(context_.workspace);
   context_.into = gradients.into;
   const Bindings<G, kSpace> of(gradients.shards);
