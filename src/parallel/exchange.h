@@ -9,6 +9,7 @@
 
 #include "cluster/mesh.h"
 #include "cluster/reduction.h"
+#include "parallel/pending.h"
 #include "tensor/dtype.h"
 #include "tensor/phase_clock.h"
 #include "tensor/transfer.h"
@@ -45,13 +46,24 @@ struct RowBlocks {
   std::span<const std::int64_t> counts;
 };
 
+/// One message to an index of an axis and one from an index of it, which may be the same; empty: none. Those
+/// between two ranks arrive in the order in which they were started, so both sides start theirs in one order.
+template <class T, Space S>
+struct Messages {
+  std::int64_t to = 0;
+  View<const T, 1, S> sent;
+  std::int64_t from = 0;
+  View<T, 1, S> received;
+};
+
 /// Collectives between the ranks of an axis. One implementation a back end: `mpi` (host memory); for device
 /// memory `staged` (through host memory and MPI) and `nccl` (device/exchange_device.h). Every rank of the
 /// group must make the same calls in the same order, ranks with nothing to give included. An axis of degree 1
 /// makes all of them copies or no-ops. Rows are split along the first dim.
 ///
 /// Adjoints (what backward calls): all_gather <-> reduce_scatter, all_reduce <-> identity,
-/// all_to_all <-> all_to_all with the counts swapped, identity <-> all_reduce.
+/// all_to_all <-> all_to_all with the counts swapped, identity <-> all_reduce, messages <-> messages the
+/// other way.
 ///
 /// Sums are made element by element in the order of the index: the same call gives the same bits again, on
 /// every rank of the group, however the message is cut. bf16 is summed in fp32 and rounded once. `nccl` alone
@@ -102,6 +114,16 @@ class Exchange {
                receive.counts},
               queue);
   }
+  /// Starts both messages as one: where each rank of a ring sends on and receives, none waits for another's
+  /// turn. Only the two ranks of a message take part in it.
+  template <class T>
+  Pending<S> start_messages(Call call, const Messages<T, S>& messages, Queue<S> queue) {
+    const auto& [to, sent, from, received] = messages;
+    return start(
+        call,
+        {{sent.data, sent.size(), kDtypeOf<T>}, to, {received.data, received.size(), kDtypeOf<T>}, from},
+        queue);
+  }
   /// Every rank tells every other rank of the axis `counts.size() / degree` numbers (host memory in both
   /// spaces).
   virtual void swap_counts(Call call, std::span<const std::int64_t> sent,
@@ -129,10 +151,17 @@ class Exchange {
     std::int64_t count;
     Dtype dtype;
   };
+  struct MessagePair {
+    Values sent;
+    std::int64_t to;
+    InPlace received;
+    std::int64_t from;
+  };
   virtual void reduce(Call call, InPlace values, Reduction reduction, Queue<S> queue) = 0;
   virtual void gather(Call call, Values part, void* whole, Queue<S> queue) = 0;
   virtual void scatter_sum(Call call, Values whole, void* part, Queue<S> queue) = 0;
   virtual void swap_rows(Call call, const RowSwap& swap, Queue<S> queue) = 0;
+  virtual Pending<S> start(Call call, const MessagePair& messages, Queue<S> queue) = 0;
 
  private:
   void expect_rows(Call call, std::span<const std::int64_t> rows, std::int64_t there_are) const {

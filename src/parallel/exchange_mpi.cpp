@@ -20,7 +20,8 @@ using cluster::Cluster;
 using cluster::Communicator;
 
 constexpr std::int64_t kPartnersAtOnce = 32;  // bounds the messages in flight
-constexpr int kTag = 1;
+constexpr int kTag = 1;                       // of collectives
+constexpr int kMessageTag = 2;                // of messages, which other calls may overtake
 
 /// Bytes for, or from, one index of the group.
 struct Outgoing {
@@ -32,13 +33,47 @@ struct Incoming {
   std::int64_t bytes;
 };
 
+/// Messages on their way, cut where MPI cannot count their bytes. An empty block is no message: both sides
+/// know that it is empty.
+class Requests {
+ public:
+  struct Kind {
+    MPI_Comm group;
+    int tag;
+    std::int64_t message_bytes;
+  };
+  explicit Requests(const Kind& kind) : kind_(kind) {}
+
+  void receive(const Incoming& block, std::int64_t from) {
+    for (std::int64_t done = 0; done < block.bytes; done += kind_.message_bytes)
+      check(MPI_Irecv(block.data + done, part_of(block.bytes, done), MPI_BYTE, int(from), kind_.tag,
+                      kind_.group, &requests_.emplace_back()));
+  }
+  void send(const Outgoing& block, std::int64_t to) {
+    for (std::int64_t done = 0; done < block.bytes; done += kind_.message_bytes)
+      check(MPI_Isend(block.data + done, part_of(block.bytes, done), MPI_BYTE, int(to), kind_.tag,
+                      kind_.group, &requests_.emplace_back()));
+  }
+  void wait() {
+    check(MPI_Waitall(int(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
+    requests_.clear();
+  }
+
+ private:
+  [[nodiscard]] int part_of(std::int64_t bytes, std::int64_t done) const {
+    return int(std::min(kind_.message_bytes, bytes - done));
+  }
+  Kind kind_;
+  std::vector<MPI_Request> requests_;
+};
+
 /// Every collective is made of blocks that go straight from rank to rank, because that leaves the order of
 /// sums to us (MPI promises none), moves blocks from and to where they lie, and knows no limit of 2^31
-/// elements. An empty block is no message: both sides know that it is empty.
+/// elements.
 class BlockSwap {
  public:
   BlockSwap(const Communicator& group, std::int64_t message_bytes)
-      : group_(group.get()), size_(group.size()), index_(group.rank()), message_bytes_(message_bytes) {}
+      : size_(group.size()), index_(group.rank()), requests_({group.get(), kTag, message_bytes}) {}
 
   /// outgoing[i] goes to index i, incoming[i] comes from there. Returns the bytes that went to others.
   std::int64_t run(std::span<const Outgoing> outgoing, std::span<const Incoming> incoming) {
@@ -48,35 +83,23 @@ class BlockSwap {
     std::int64_t sent = 0;
     for (std::int64_t begin = 1; begin < size_; begin += kPartnersAtOnce) {
       const std::int64_t end = std::min(size_, begin + kPartnersAtOnce);
-      for (std::int64_t step = begin; step < end; ++step)
-        receive(incoming[std::size_t((index_ - step + size_) % size_)], (index_ - step + size_) % size_);
-      for (std::int64_t step = begin; step < end; ++step)
-        sent += send(outgoing[std::size_t((index_ + step) % size_)], (index_ + step) % size_);
-      check(MPI_Waitall(int(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
-      requests_.clear();
+      for (std::int64_t step = begin; step < end; ++step) {
+        const std::int64_t from = (index_ - step + size_) % size_;
+        requests_.receive(incoming[std::size_t(from)], from);
+      }
+      for (std::int64_t step = begin; step < end; ++step) {
+        const std::int64_t to = (index_ + step) % size_;
+        requests_.send(outgoing[std::size_t(to)], to);
+        sent += outgoing[std::size_t(to)].bytes;
+      }
+      requests_.wait();
     }
     return sent;
   }
 
  private:
-  void receive(const Incoming& block, std::int64_t from) {
-    for (std::int64_t done = 0; done < block.bytes; done += message_bytes_)
-      check(MPI_Irecv(block.data + done, part_of(block.bytes, done), MPI_BYTE, int(from), kTag, group_,
-                      &requests_.emplace_back()));
-  }
-  std::int64_t send(const Outgoing& block, std::int64_t to) {
-    for (std::int64_t done = 0; done < block.bytes; done += message_bytes_)
-      check(MPI_Isend(block.data + done, part_of(block.bytes, done), MPI_BYTE, int(to), kTag, group_,
-                      &requests_.emplace_back()));
-    return block.bytes;
-  }
-  [[nodiscard]] int part_of(std::int64_t bytes, std::int64_t done) const {
-    return int(std::min(message_bytes_, bytes - done));
-  }
-
-  MPI_Comm group_;
-  std::int64_t size_, index_, message_bytes_;
-  std::vector<MPI_Request> requests_;
+  std::int64_t size_, index_;
+  Requests requests_;
 };
 
 /// The blocks of equal or balanced size that tile a buffer.
@@ -111,6 +134,7 @@ class MpiExchange final : public Exchange<Space::host> {
       const auto& ranks = mesh.group(Axis(axis));
       const auto [found, is_new] = made.try_emplace(ranks, groups_.size());
       if (is_new) groups_.push_back(cluster.world().split(ranks.front(), mesh.index(Axis(axis))));
+      group_of_[std::size_t(axis)] = found->second;
       swaps_.emplace_back(groups_[found->second], limits.message_bytes);
     }
   }
@@ -151,6 +175,42 @@ class MpiExchange final : public Exchange<Space::host> {
     Traffic& traffic_;
     Stopwatch stopwatch_;
   };
+
+  /// Messages until they are waited for; the wait is watched and timed.
+  class Flight final : public Pending<Space::host>::Work {
+   public:
+    Flight(MpiExchange& exchange, Call call, const MessagePair& messages)
+        : exchange_(exchange),
+          axis_(call.axis),
+          name_(call.name),
+          requests_({exchange.group(call.axis).get(), kMessageTag, exchange.limits_.message_bytes}) {
+      const auto& [sent, to, received, from] = messages;
+      requests_.receive({bytes_of(received.data), received.count * size_of(received.dtype)}, from);
+      requests_.send({bytes_of(sent.data), sent.count * size_of(sent.dtype)}, to);
+    }
+    void wait(Queue<Space::host>) override {
+      const cluster::Watch watch(exchange_.cluster_.watchdog(), axis_, "messages", name_);
+      const Stopwatch stopwatch;
+      requests_.wait();
+      exchange_.traffic_[std::size_t(axis_)].seconds += stopwatch.seconds();
+    }
+
+   private:
+    MpiExchange& exchange_;
+    Axis axis_;
+    std::string name_;
+    Requests requests_;
+  };
+
+  [[nodiscard]] const Communicator& group(Axis axis) const { return groups_[group_of_[std::size_t(axis)]]; }
+
+  Pending<Space::host> start(Call call, const MessagePair& messages, Queue<Space::host>) override {
+    Traffic& traffic = traffic_[std::size_t(call.axis)];
+    ++traffic.calls;
+    if (messages.to != mesh_.index(call.axis))
+      traffic.bytes += messages.sent.count * size_of(messages.sent.dtype);
+    return Pending<Space::host>(std::make_unique<Flight>(*this, call, messages));
+  }
 
   void gather(Call call, Values part, void* whole, Queue<Space::host>) override {
     const Running running(*this, call, "all_gather");
@@ -227,7 +287,8 @@ class MpiExchange final : public Exchange<Space::host> {
   Mesh mesh_;
   MpiLimits limits_;
   std::vector<Communicator> groups_;  // one for each set of ranks
-  std::vector<BlockSwap> swaps_;      // by axis
+  std::array<std::size_t, cluster::kAxisCount> group_of_{};
+  std::vector<BlockSwap> swaps_;  // by axis
   std::array<Traffic, cluster::kAxisCount> traffic_{};
   std::vector<std::byte> scratch_;
 };

@@ -20,7 +20,8 @@
 /// group (dispatch brought them), so the sum over expert_data completes it: both are sums over the whole
 /// batch, and are scaled once.
 ///
-///   exchange.h           the collectives, with their adjoints; back ends: one rank, MPI
+///   exchange.h           the collectives and messages, with their adjoints; back ends: one rank, MPI
+///   pending.h            what was started and goes on while the rank computes
 ///   device/              the same for device memory: one rank, staged over MPI, NCCL (exchange_device.h)
 ///   placement.h          which GPU a rank uses
 ///   sequence_parallel.h  tokens to and from the tensor axis

@@ -168,6 +168,30 @@ TEMPLATE_TEST_CASE("rows of device memory move, and back with the counts swapped
     }
 }
 
+TEST_CASE("messages between device memories go round a ring, several on their way") {
+  DeviceRig rig;
+  const Mesh mesh(rig.cluster.size(), rig.cluster.rank(), {.context = rig.cluster.size()});
+  const std::int64_t size = rig.cluster.size(), rank = rig.cluster.rank();
+  const auto next = (rank + 1) % size, previous = (rank + size - 1) % size;
+  const auto queue = rig.device.queue();
+  for (const auto& exchange : rig.exchanges(mesh))
+    for (const std::int64_t count : {std::int64_t{0}, std::int64_t{3}, std::int64_t{300'000}}) {
+      const OnDevice<float> first(numbers<float>(count, rank)), got_first(count);
+      const OnDevice<bf16> second(numbers<bf16>(count, 50 + rank)), got_second(count);
+      auto on_its_way = exchange->start_messages<float>(
+          {Axis::context, "first"},
+          {.to = next, .sent = first.view(), .from = previous, .received = got_first.view()}, queue);
+      auto another = exchange->start_messages<bf16>(
+          {Axis::context, "second"},
+          {.to = next, .sent = second.view(), .from = previous, .received = got_second.view()}, queue);
+      on_its_way.wait(queue);
+      another.wait(queue);
+      exchange->wait({Axis::context, "test"}, queue);
+      REQUIRE(same_bits(got_first.values(), numbers<float>(count, previous)));
+      REQUIRE(same_bits(got_second.values(), numbers<bf16>(count, 50 + previous)));
+    }
+}
+
 TEST_CASE("traffic of device memory is counted as the host's is") {
   DeviceRig rig;
   const Mesh mesh = rig.mesh();

@@ -226,6 +226,54 @@ TEST_CASE("all_to_all moves rows, and back with the counts swapped; some ranks h
   });
 }
 
+TEST_CASE("messages go round a ring, several on their way, with collectives in between") {
+  Cluster cluster{Environment()};
+  const Mesh mesh(cluster.size(), cluster.rank(), {.context = cluster.size()});
+  const std::int64_t size = cluster.size(), rank = cluster.rank();
+  const auto next = (rank + 1) % size, previous = (rank + size - 1) % size;
+  for (const std::int64_t limit : {std::int64_t{100}, std::int64_t{1} << 30})
+    for (const std::int64_t count : {0, 3, 1001, 300'000}) {
+      const auto exchange = make_mpi_exchange(cluster, mesh, {.message_bytes = limit});
+      auto first = numbers<float>(count, rank), second = numbers<float>(count, 50 + rank);
+      std::vector<float> got_first(first.size()), got_second(second.size());
+      const auto start = [&](std::vector<float>& sent, std::vector<float>& received) {
+        return exchange->start_messages<float>(
+            {Axis::context, "test"},
+            {.to = next, .sent = view(sent), .from = previous, .received = view(received)}, kQueue);
+      };
+      Pending<Space::host> on_its_way = start(first, got_first), another = start(second, got_second);
+      std::vector<float> sum{1};
+      exchange->all_reduce({Axis::context, "beside"}, view(sum), Reduction::sum, kQueue);
+      another.wait(kQueue);
+      on_its_way.wait(kQueue);
+      on_its_way.wait(kQueue);  // nothing
+      REQUIRE(sum[0] == float(size));
+      REQUIRE(got_first == numbers<float>(count, previous));
+      REQUIRE(got_second == numbers<float>(count, 50 + previous));
+      CHECK(exchange->traffic(Axis::context).calls == (size == 1 ? 2 : 3));
+      const std::int64_t beside = size == 1 ? 0 : 4 * (size - 1);
+      CHECK(exchange->traffic(Axis::context).bytes == (size == 1 ? 0 : 8 * count) + beside);
+    }
+}
+
+TEST_CASE("a message concerns its two ranks alone") {
+  Cluster cluster{Environment()};
+  const std::int64_t size = cluster.size(), rank = cluster.rank();
+  const auto exchange = make_mpi_exchange(cluster, Mesh(size, rank, {.pipeline = size}));
+  // Down the line of stages: what arrives goes on, one larger.
+  std::vector<double> value{0};
+  if (rank > 0)
+    exchange
+        ->start_messages<double>({Axis::pipeline, "test"}, {.from = rank - 1, .received = view(value)},
+                                 kQueue)
+        .wait(kQueue);
+  value[0] += 1;
+  if (rank + 1 < size)
+    exchange->start_messages<double>({Axis::pipeline, "test"}, {.to = rank + 1, .sent = view(value)}, kQueue)
+        .wait(kQueue);
+  CHECK(value[0] == double(rank + 1));
+}
+
 TEST_CASE("sequence parallelism: gathering tokens and scattering their sum are adjoint") {
   Cluster cluster{Environment()};
   const auto exchange =

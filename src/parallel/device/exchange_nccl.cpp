@@ -55,6 +55,19 @@ struct Queued {
   }
 };
 
+/// A stream that waits for no other.
+class Stream {
+ public:
+  Stream() { moebius::check(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking)); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream() { cudaStreamDestroy(handle_); }
+  [[nodiscard]] cudaStream_t get() const { return handle_; }
+
+ private:
+  cudaStream_t handle_ = nullptr;
+};
+
 class NcclExchange final : public Exchange<Space::device> {
  public:
   NcclExchange(Cluster& cluster, const Mesh& mesh)
@@ -176,6 +189,51 @@ class NcclExchange final : public Exchange<Space::device> {
     });
   }
 
+  /// Messages go over a stream of their own, beside what is queued; an event says when the buffers of `sent`
+  /// are ready, another when the messages are through.
+  class Flight final : public Pending<Space::device>::Work {
+   public:
+    Flight(cudaStream_t stream, cudaStream_t of_buffers) {
+      moebius::check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming));
+      moebius::check(cudaEventRecord(event_, of_buffers));
+      moebius::check(cudaStreamWaitEvent(stream, event_));
+    }
+    Flight(const Flight&) = delete;
+    Flight& operator=(const Flight&) = delete;
+    ~Flight() override { cudaEventDestroy(event_); }  // the device keeps what still waits for it
+    void started(cudaStream_t stream) { moebius::check(cudaEventRecord(event_, stream)); }
+    void wait(Queue<Space::device> queue) override {
+      moebius::check(cudaStreamWaitEvent(queue.stream, event_));
+    }
+
+   private:
+    cudaEvent_t event_ = nullptr;
+  };
+
+  Pending<Space::device> start(Call call, const MessagePair& messages, Queue<Space::device> queue) override {
+    const auto& [sent, to, received, from] = messages;
+    const std::int64_t bytes = sent.count * size_of(sent.dtype),
+                       received_bytes = received.count * size_of(received.dtype);
+    if (mesh().degree(call.axis) == 1) {
+      copy_on_device(sent.data, received.data, bytes, queue);
+      return {};
+    }
+    auto flight = std::make_unique<Flight>(message_stream_.get(), queue.stream);
+    queue_call(call, "messages", bytes, [&](ncclComm_t communicator) {
+      ncclResult_t status = ncclGroupStart();
+      if (bytes > 0 && status == ncclSuccess)
+        status =
+            ncclSend(sent.data, std::size_t(bytes), ncclInt8, int(to), communicator, message_stream_.get());
+      if (received_bytes > 0 && status == ncclSuccess)
+        status = ncclRecv(received.data, std::size_t(received_bytes), ncclInt8, int(from), communicator,
+                          message_stream_.get());
+      const ncclResult_t ended = ncclGroupEnd();
+      return status != ncclSuccess ? status : ended;
+    });
+    flight->started(message_stream_.get());
+    return Pending<Space::device>(std::move(flight));
+  }
+
   /// An empty block is no message: both sides know that it is empty. The own block is a copy.
   static ncclResult_t send_and_receive(const RowSwap& swap, std::int64_t own, ncclComm_t communicator,
                                        Queue<Space::device> queue) {
@@ -223,6 +281,7 @@ class NcclExchange final : public Exchange<Space::device> {
   }
 
   Cluster& cluster_;
+  Stream message_stream_;
   std::unique_ptr<Exchange<Space::host>> host_;            // numbers of the host
   std::vector<std::unique_ptr<NcclCommunicator>> groups_;  // one for each set of ranks
   std::array<NcclCommunicator*, cluster::kAxisCount> by_axis_{};

@@ -1,7 +1,9 @@
 #include "parallel/device/exchange_staged.h"
 
 #include <algorithm>
+#include <memory>
 #include <stdexcept>
+#include <vector>
 
 #include "base/math.h"
 #include "parallel/device/copy.h"
@@ -142,6 +144,58 @@ class StagedExchange final : public Exchange<Space::device> {
     });
   }
 
+  /// Pinned memory of messages on their way; it goes back to the exchange when they have arrived.
+  using Buffer = std::unique_ptr<PinnedBuffer>;
+  class Flight final : public Pending<Space::device>::Work {
+   public:
+    Flight(StagedExchange& exchange, Call call, const MessagePair& messages, Queue<Space::device> queue)
+        : exchange_(exchange), buffer_(exchange.take_buffer()), received_(messages.received) {
+      const auto& [sent, to, received, from] = messages;
+      const std::int64_t sent_bytes = sent.count * size_of(sent.dtype);
+      const View<std::byte, 1, Space::host> staged =
+          buffer_->take<std::byte>(round_up(sent_bytes, kAlignment) + received_bytes(), queue);
+      download_bytes(sent.data, staged.data, sent_bytes, queue);
+      moebius::wait(queue);
+      arrived_ = staged.data + round_up(sent_bytes, kAlignment);
+      with_type(sent.dtype, [&](auto zero) {
+        using T = decltype(zero);
+        pending_ = exchange.host_->start_messages(
+            call,
+            Messages<T, Space::host>{.to = to,
+                                     .sent = {reinterpret_cast<const T*>(staged.data), {sent.count}},
+                                     .from = from,
+                                     .received = {reinterpret_cast<T*>(arrived_), {received.count}}},
+            {});
+      });
+    }
+    void wait(Queue<Space::device> queue) override {
+      pending_.wait({});
+      upload_bytes(arrived_, received_.data, received_bytes(), queue);
+      exchange_.buffers_.push_back(std::move(buffer_));
+    }
+
+   private:
+    static constexpr std::int64_t kAlignment = 64;
+    [[nodiscard]] std::int64_t received_bytes() const { return received_.count * size_of(received_.dtype); }
+    StagedExchange& exchange_;
+    Buffer buffer_;
+    InPlace received_;
+    std::byte* arrived_ = nullptr;
+    Pending<Space::host> pending_;
+  };
+
+  /// Copies of an earlier message may still run in it.
+  Buffer take_buffer() {
+    if (buffers_.empty()) return std::make_unique<PinnedBuffer>();
+    Buffer buffer = std::move(buffers_.back());
+    buffers_.pop_back();
+    return buffer;
+  }
+
+  Pending<Space::device> start(Call call, const MessagePair& messages, Queue<Space::device> queue) override {
+    return Pending<Space::device>(std::make_unique<Flight>(*this, call, messages, queue));
+  }
+
   /// Elements of each rank's part that go at once.
   [[nodiscard]] std::int64_t segment_of(Axis axis, Dtype dtype) const {
     return limits_.segment_bytes / size_of(dtype) / mesh().degree(axis);
@@ -161,6 +215,7 @@ class StagedExchange final : public Exchange<Space::device> {
   std::unique_ptr<Exchange<Space::host>> host_;
   StagingLimits limits_;
   PinnedBuffer pinned_;
+  std::vector<Buffer> buffers_;  // not in use
 };
 
 }  // namespace
