@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 #include <cudnn.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.h"
@@ -63,6 +64,12 @@ std::int64_t Device::free_bytes() const {
   std::size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total));
   return std::int64_t(free);
+}
+
+void Device::allow_shared_memory(const void* kernel, std::size_t bytes) {
+  if (std::find(allowed_.begin(), allowed_.end(), kernel) != allowed_.end()) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));
+  allowed_.push_back(kernel);
 }
 
 cudnnContext* Device::dnn() {

@@ -47,6 +47,9 @@ class Device {
   [[nodiscard]] void* scratch(std::int64_t bytes);
   [[nodiscard]] std::int64_t scratch_bytes() const { return scratch_bytes_; }
 
+  /// Lets `kernel` be launched with so much dynamic shared memory: more than 48 KiB must be asked for.
+  void allow_shared_memory(const void* kernel, std::size_t bytes);
+
   /// What an operation keeps between calls (plans, tuned algorithms): the one object of this type, made with
   /// State(*this) on first use.
   template <class State>
@@ -64,6 +67,7 @@ class Device {
   std::int64_t scratch_bytes_ = 0, memory_bytes_ = 0;
   int multiprocessors_ = 0;
   std::string name_;
+  std::vector<const void*> allowed_;  // kernels
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
 };
 

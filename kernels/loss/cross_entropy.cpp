@@ -35,6 +35,22 @@ RowStatistics row_statistics(const float* logits, std::int64_t columns) {
   return {highest, float(sum)};
 }
 
+struct RowGradient {
+  RowStatistics statistics;
+  float weight;
+  std::int64_t label;  // its column; outside the row where it is another rank's
+};
+
+template <class T>
+void replace_by_gradient(T* row, std::int64_t columns, const RowGradient& gradient) {
+  const float factor = gradient.weight / gradient.statistics.sum_exp, highest = gradient.statistics.highest;
+  const bool is_here = gradient.label >= 0 && gradient.label < columns;
+  const float label_logit = is_here ? float(row[gradient.label]) : 0.0f;
+#pragma omp simd
+  for (std::int64_t c = 0; c < columns; ++c) row[c] = T(fast_exp(float(row[c]) - highest) * factor);
+  if (is_here) row[gradient.label] = T(fast_exp(label_logit - highest) * factor - gradient.weight);
+}
+
 }  // namespace
 
 template <class T>
@@ -79,17 +95,35 @@ void cross_entropy_gradient(const CrossEntropyGradient<T, Space::host>& op, Queu
       std::fill_n(row, columns, T(0.0f));
       continue;
     }
-    const float factor = op.weights(t) / op.sum_exp(t), highest = op.row_max(t);
-    const std::int64_t column = op.labels(t) - op.vocab_begin;
-    const bool is_here = column >= 0 && column < columns;
-    const float label_logit = is_here ? float(row[column]) : 0.0f;
-#pragma omp simd
-    for (std::int64_t c = 0; c < columns; ++c) row[c] = T(fast_exp(float(row[c]) - highest) * factor);
-    if (is_here) row[column] = T(fast_exp(label_logit - highest) * factor - op.weights(t));
+    replace_by_gradient(row, columns,
+                        {.statistics = {op.row_max(t), op.sum_exp(t)},
+                         .weight = op.weights(t),
+                         .label = op.labels(t) - op.vocab_begin});
+  }
+}
+
+template <class T>
+void cross_entropy(const CrossEntropy<T, Space::host>& op, Queue<Space::host>) {
+  expect_shapes(op);
+  const std::int64_t tokens = op.logits.shape[0], columns = op.logits.shape[1];
+#pragma omp parallel for schedule(dynamic, 4) if (tokens * columns > 16384)
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    T* row = &op.logits(t, 0);
+    const std::int64_t label = op.labels(t);
+    if (label < 0) {
+      std::fill_n(row, columns, T(0.0f));
+      op.log_probability(t) = 0;
+      continue;
+    }
+    const RowStatistics statistics = row_statistics(row, columns);
+    const float label_logit = label < columns ? float(row[label]) : 0.0f;
+    op.log_probability(t) = label_logit - statistics.highest - std::log(statistics.sum_exp);
+    replace_by_gradient(row, columns, {.statistics = statistics, .weight = op.weights(t), .label = label});
   }
 }
 
 template void cross_entropy_statistics(const CrossEntropyStatistics<float, Space::host>&, Queue<Space::host>);
 template void cross_entropy_gradient(const CrossEntropyGradient<float, Space::host>&, Queue<Space::host>);
+template void cross_entropy(const CrossEntropy<float, Space::host>&, Queue<Space::host>);
 
 }  // namespace moebius::kernels

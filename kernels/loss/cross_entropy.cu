@@ -2,6 +2,7 @@
 
 #include "base/math.h"
 #include "kernels/device/check.h"
+#include "kernels/device/device.h"
 #include "kernels/loss/cross_entropy.h"
 #include "kernels/numeric/exp.cuh"
 #include "kernels/numeric/raw.cuh"
@@ -44,19 +45,22 @@ struct RunningSum {
   }
 };
 
-template <class T>
-__device__ __forceinline__ void add_packs(RunningSum& running, const T* packs, std::int64_t count) {
+/// Hands each pack to `keep(pack, raw)` too.
+template <int Threads, class T, class Keep>
+__device__ __forceinline__ void add_packs(RunningSum& running, const T* packs, std::int64_t count,
+                                          Keep keep) {
   constexpr int kWidth = kPack<T>;
-  for (std::int64_t begin = threadIdx.x; begin < count; begin += kBatch * kThreads) {
+  for (std::int64_t begin = threadIdx.x; begin < count; begin += kBatch * Threads) {
     Raw<T, kWidth> raws[kBatch];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const std::int64_t pack = begin + b * kThreads;
+      const std::int64_t pack = begin + b * Threads;
       raws[b] = load_raw_if<kWidth>(pack < count, packs + pack * kWidth);
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      if (begin + b * kThreads >= count) continue;
+      if (begin + b * Threads >= count) continue;
+      keep(begin + b * Threads, raws[b]);
       float highest = running.highest, sum = 0;
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) highest = fmaxf(highest, raws[b].value(i));
@@ -68,14 +72,15 @@ __device__ __forceinline__ void add_packs(RunningSum& running, const T* packs, s
   }
 }
 
+template <int Threads>
 __device__ __forceinline__ float block_max(float value) {
-  __shared__ float partial[kThreads / 32];
+  __shared__ float partial[Threads / 32];
   value = warp_max(value);
   if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
   __syncthreads();
   float highest = partial[0];
 #pragma unroll
-  for (int warp = 1; warp < kThreads / 32; ++warp) highest = fmaxf(highest, partial[warp]);
+  for (int warp = 1; warp < Threads / 32; ++warp) highest = fmaxf(highest, partial[warp]);
   return highest;
 }
 
@@ -94,10 +99,10 @@ __global__ void __launch_bounds__(kThreads, 2)
   const RowParts parts = parts_of(row, columns);
   RunningSum running;
   if (int(threadIdx.x) < parts.head) running.add(to_float(row[threadIdx.x]));
-  add_packs(running, row + parts.head, parts.packs);
+  add_packs<kThreads>(running, row + parts.head, parts.packs, [](std::int64_t, const auto&) {});
   const std::int64_t last = parts.tail_begin + threadIdx.x;  // the tail is shorter than a pack
   if (last < columns) running.add(to_float(row[last]));
-  const float highest = block_max(running.highest);
+  const float highest = block_max<kThreads>(running.highest);
   running.raise_to(highest);
   const float sum = block_sum<kThreads>(running.sum);
   if (threadIdx.x > 0) return;
@@ -117,30 +122,39 @@ struct RowGradient {
   }
 };
 
+/// `column`: of the pack's first number.
 template <class T>
-__device__ __forceinline__ void replace_packs(const RowGradient& gradient, T* packs, std::int64_t count,
+__device__ __forceinline__ void replace_pack(const RowGradient& gradient, const Raw<T, kPack<T>>& logits,
+                                             std::int64_t column, T* pack) {
+  constexpr int kWidth = kPack<T>;
+  float slopes[kWidth];
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) slopes[i] = gradient.slope(logits.value(i));
+  const std::int64_t label = gradient.label - column;
+  if (label >= 0 && label < kWidth) {
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) slopes[i] -= i == label ? gradient.weight : 0.0f;
+  }
+  store_raw(pack, to_raw<T>(slopes));
+}
+
+/// Packs `first` to `count` of a row, whose columns begin at `first_column`.
+template <int Threads, class T>
+__device__ __forceinline__ void replace_packs(const RowGradient& gradient, T* packs, Range range,
                                               std::int64_t first_column) {
   constexpr int kWidth = kPack<T>;
-  for (std::int64_t begin = threadIdx.x; begin < count; begin += kBatch * kThreads) {
+  for (std::int64_t begin = range.begin + threadIdx.x; begin < range.end; begin += kBatch * Threads) {
     Raw<T, kWidth> raws[kBatch];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const std::int64_t pack = begin + b * kThreads;
-      raws[b] = load_raw_if<kWidth>(pack < count, packs + pack * kWidth);
+      const std::int64_t pack = begin + b * Threads;
+      raws[b] = load_raw_if<kWidth>(pack < range.end, packs + pack * kWidth);
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const std::int64_t pack = begin + b * kThreads;
-      if (pack >= count) continue;
-      float slopes[kWidth];
-#pragma unroll
-      for (int i = 0; i < kWidth; ++i) slopes[i] = gradient.slope(raws[b].value(i));
-      const std::int64_t label = gradient.label - first_column - pack * kWidth;
-      if (label >= 0 && label < kWidth) {
-#pragma unroll
-        for (int i = 0; i < kWidth; ++i) slopes[i] -= i == label ? gradient.weight : 0.0f;
-      }
-      store_raw(packs + pack * kWidth, to_raw<T>(slopes));
+      const std::int64_t pack = begin + b * Threads;
+      if (pack < range.end)
+        replace_pack(gradient, raws[b], first_column + pack * kWidth, packs + pack * kWidth);
     }
   }
 }
@@ -151,11 +165,11 @@ __device__ __forceinline__ void replace_one(const RowGradient& gradient, T* row,
   row[column] = from_float<T>(slope - (column == gradient.label ? gradient.weight : 0.0f));
 }
 
-template <class T>
+template <int Threads, class T>
 __device__ void clear_row(T* row, const RowParts& parts, std::int64_t columns) {
   if (int(threadIdx.x) < parts.head) row[threadIdx.x] = from_float<T>(0);
   T* packs = row + parts.head;
-  for (std::int64_t pack = threadIdx.x; pack < parts.packs; pack += kThreads) {
+  for (std::int64_t pack = threadIdx.x; pack < parts.packs; pack += Threads) {
     store_raw(packs + pack * kPack<T>, Raw<T, kPack<T>>());
   }
   const std::int64_t last = parts.tail_begin + threadIdx.x;
@@ -167,15 +181,56 @@ __global__ void __launch_bounds__(kThreads, 2) gradient_kernel(CrossEntropyGradi
   const std::int64_t t = blockIdx.x, columns = op.logits.shape[1], label = op.labels(t);
   T* row = op.logits.data + t * columns;
   const RowParts parts = parts_of(row, columns);
-  if (label < 0) return clear_row(row, parts, columns);
+  if (label < 0) return clear_row<kThreads>(row, parts, columns);
   const float weight = op.weights(t);
   const RowGradient gradient{.highest = op.row_max(t),
                              .factor = weight / op.sum_exp(t),
                              .weight = weight,
                              .label = label - op.vocab_begin};
   if (int(threadIdx.x) < parts.head) replace_one(gradient, row, threadIdx.x);
-  replace_packs(gradient, row + parts.head, parts.packs, parts.head);
+  replace_packs<kThreads>(gradient, row + parts.head, {0, parts.packs}, parts.head);
   const std::int64_t last = parts.tail_begin + threadIdx.x;
+  if (last < columns) replace_one(gradient, row, last);
+}
+
+constexpr int kWholeThreads = 1024;                      // a block a row, a block a multiprocessor
+constexpr std::int64_t kKeptPacks = 12 * kWholeThreads;  // 192 KiB of a row stay in shared memory
+
+/// Reads a row once: its first packs stay in shared memory until the gradient replaces them, the others, read
+/// last, in L2.
+template <class T>
+__global__ void __launch_bounds__(kWholeThreads, 1) whole_kernel(CrossEntropy<T, Space::device> op) {
+  extern __shared__ uint4 kept[];  // [kKeptPacks]
+  constexpr int kWidth = kPack<T>;
+  const std::int64_t t = op.logits.shape[0] - 1 - blockIdx.x, columns = op.logits.shape[1];
+  const std::int64_t label = op.labels(t);
+  T* row = op.logits.data + t * columns;
+  const RowParts parts = parts_of(row, columns);
+  if (label < 0) {
+    if (threadIdx.x == 0) op.log_probability(t) = 0;
+    return clear_row<kWholeThreads>(row, parts, columns);
+  }
+  T* packs = row + parts.head;
+  const std::int64_t last = parts.tail_begin + threadIdx.x, kept_packs = min(kKeptPacks, parts.packs);
+  const float label_logit = threadIdx.x == 0 && label < columns ? to_float(row[label]) : 0.0f;
+  RunningSum running;
+  if (int(threadIdx.x) < parts.head) running.add(to_float(row[threadIdx.x]));
+  add_packs<kWholeThreads>(running, packs, parts.packs, [&](std::int64_t pack, const auto& raw) {
+    if (pack < kKeptPacks) kept[pack] = {raw.words[0], raw.words[1], raw.words[2], raw.words[3]};
+  });
+  if (last < columns) running.add(to_float(row[last]));
+  const float highest = block_max<kWholeThreads>(running.highest);
+  running.raise_to(highest);
+  const float sum = block_sum<kWholeThreads>(running.sum), weight = op.weights(t);
+  if (threadIdx.x == 0) op.log_probability(t) = label_logit - highest - logf(sum);
+  const RowGradient gradient{.highest = highest, .factor = weight / sum, .weight = weight, .label = label};
+  replace_packs<kWholeThreads>(gradient, packs, {kept_packs, parts.packs}, parts.head);
+  for (std::int64_t pack = threadIdx.x; pack < kept_packs; pack += kWholeThreads) {
+    const uint4 words = kept[pack];  // what this thread put there
+    const Raw<T, kWidth> raw{{words.x, words.y, words.z, words.w}};
+    replace_pack(gradient, raw, parts.head + pack * kWidth, packs + pack * kWidth);
+  }
+  if (int(threadIdx.x) < parts.head) replace_one(gradient, row, threadIdx.x);
   if (last < columns) replace_one(gradient, row, last);
 }
 
@@ -231,11 +286,23 @@ void cross_entropy_gradient(const CrossEntropyGradient<T, Space::device>& op, Qu
   check(cudaGetLastError());
 }
 
+template <class T>
+void cross_entropy(const CrossEntropy<T, Space::device>& op, Queue<Space::device> queue) {
+  expect_shapes(op);
+  if (op.logits.empty()) return;
+  constexpr std::size_t kBytes = kKeptPacks * 16;
+  queue.device->allow_shared_memory(reinterpret_cast<const void*>(&whole_kernel<T>), kBytes);
+  whole_kernel<T><<<unsigned(op.logits.shape[0]), kWholeThreads, kBytes, queue.stream>>>(op);
+  check(cudaGetLastError());
+}
+
 template void cross_entropy_statistics(const CrossEntropyStatistics<float, Space::device>&,
                                        Queue<Space::device>);
 template void cross_entropy_statistics(const CrossEntropyStatistics<bf16, Space::device>&,
                                        Queue<Space::device>);
 template void cross_entropy_gradient(const CrossEntropyGradient<float, Space::device>&, Queue<Space::device>);
 template void cross_entropy_gradient(const CrossEntropyGradient<bf16, Space::device>&, Queue<Space::device>);
+template void cross_entropy(const CrossEntropy<float, Space::device>&, Queue<Space::device>);
+template void cross_entropy(const CrossEntropy<bf16, Space::device>&, Queue<Space::device>);
 
 }  // namespace moebius::kernels

@@ -13,6 +13,8 @@
 ///      left out. cross_entropy_log_probability: log p(label) = label_logit - row_max - log(sum_exp)
 ///   2. cross_entropy_gradient: logits become weights[t] * (softmax - [column is the label]), rounded once
 ///
+/// Where one rank has the whole vocabulary, cross_entropy does it all at once: its logits are read once.
+///
 /// labels[t] = -100 (any negative number): not trained; its row is not read, its log_probability is 0 and its
 /// gradient row is zero.
 namespace moebius::kernels {
@@ -49,6 +51,14 @@ struct CrossEntropyGradient {
   View<const float, 1, S> row_max, sum_exp;  // [tokens]; over the whole vocabulary
 };
 
+template <class T, Space S>
+struct CrossEntropy {
+  View<T, 2, S> logits;                   // [tokens, vocab]; in: logits, out: their gradient
+  View<const std::int32_t, 1, S> labels;  // [tokens]
+  View<const float, 1, S> weights;        // [tokens]; loss scale / trained tokens
+  View<float, 1, S> log_probability;      // [tokens]
+};
+
 template <class T>
 void cross_entropy_statistics(const CrossEntropyStatistics<T, Space::host>&, Queue<Space::host> = {});
 template <class T>
@@ -61,6 +71,10 @@ template <class T>
 void cross_entropy_gradient(const CrossEntropyGradient<T, Space::host>&, Queue<Space::host> = {});
 template <class T>
 void cross_entropy_gradient(const CrossEntropyGradient<T, Space::device>&, Queue<Space::device>);
+template <class T>
+void cross_entropy(const CrossEntropy<T, Space::host>&, Queue<Space::host> = {});
+template <class T>
+void cross_entropy(const CrossEntropy<T, Space::device>&, Queue<Space::device>);
 
 template <class T, Space S>
 void expect_shapes(const CrossEntropyStatistics<T, S>& op) {
@@ -93,6 +107,14 @@ void expect_shapes(const CrossEntropyGradient<T, S>& op) {
   expect_shape("cross_entropy.weights", op.weights, {tokens});
   expect_shape("cross_entropy.row_max", op.row_max, {tokens});
   expect_shape("cross_entropy.sum_exp", op.sum_exp, {tokens});
+}
+
+template <class T, Space S>
+void expect_shapes(const CrossEntropy<T, S>& op) {
+  const std::int64_t tokens = op.logits.shape[0];
+  expect_shape("cross_entropy.labels", op.labels, {tokens});
+  expect_shape("cross_entropy.weights", op.weights, {tokens});
+  expect_shape("cross_entropy.log_probability", op.log_probability, {tokens});
 }
 
 }  // namespace moebius::kernels

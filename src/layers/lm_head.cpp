@@ -60,6 +60,28 @@ void LmHead<P>::normalise(const Chunk& chunk, Context<P>& context) const {
       context.queue);
 }
 
+/// The logits of the chunk become their gradient.
+template <Platform P>
+void LmHead<P>::replace_by_gradient(const Chunk& chunk, View<const float, 1, kSpace> weights,
+                                    Context<P>& context) const {
+  if (context.degree(Axis::tensor) == 1) {
+    kernels::cross_entropy(kernels::CrossEntropy<T, kSpace>{.logits = chunk.logits,
+                                                            .labels = chunk.ids,
+                                                            .weights = weights,
+                                                            .log_probability = chunk.log_probability},
+                           context.queue);
+    return;
+  }
+  normalise(chunk, context);
+  kernels::cross_entropy_gradient(kernels::CrossEntropyGradient<T, kSpace>{.logits = chunk.logits,
+                                                                           .labels = chunk.ids,
+                                                                           .weights = weights,
+                                                                           .vocab_begin = vocab_begin,
+                                                                           .row_max = chunk.row_max,
+                                                                           .sum_exp = chunk.sum_exp},
+                                  context.queue);
+}
+
 template <Platform P>
 void LmHead<P>::log_probabilities(View<const T, 2, kSpace> hidden, const Targets<kSpace>& targets,
                                   View<float, 1, kSpace> log_probabilities, Context<P>& context) const {
@@ -91,15 +113,7 @@ void LmHead<P>::loss(View<const T, 2, kSpace> hidden, const Targets<kSpace>& tar
     const Range entries{begin, std::min(begin + step, targets.count())};
     Chunk chunk = project(whole, targets, entries, context);
     chunk.log_probability = loss.log_probabilities.slice(begin, entries.size());
-    normalise(chunk, context);
-    kernels::cross_entropy_gradient(
-        kernels::CrossEntropyGradient<T, kSpace>{.logits = chunk.logits,
-                                                 .labels = chunk.ids,
-                                                 .weights = loss.weights.slice(begin, entries.size()),
-                                                 .vocab_begin = vocab_begin,
-                                                 .row_max = chunk.row_max,
-                                                 .sum_exp = chunk.sum_exp},
-        context.queue);
+    replace_by_gradient(chunk, loss.weights.slice(begin, entries.size()), context);
     const Into into = begin == 0 ? context.into : Into::add;
     linear_weight_gradient<T, G, kSpace>(chunk.logits, chunk.x, loss.dweight, into, context.queue);
     linear_input_gradient<T, kSpace>(chunk.logits, weight, dx.slice(begin, entries.size()), Into::overwrite,

@@ -66,6 +66,8 @@ struct LmHead {
   [[nodiscard]] Chunk project(View<const T, 2, kSpace> whole, const Targets<kSpace>& targets, Range entries,
                               Context<P>& context) const;
   void normalise(const Chunk& chunk, Context<P>& context) const;
+  void replace_by_gradient(const Chunk& chunk, View<const float, 1, kSpace> weights,
+                           Context<P>& context) const;
 };
 
 }  // namespace moebius::layers

@@ -46,6 +46,12 @@ struct Case {
             .label_logit = label_logit.view(),
             .log_probability = log_probability.view()};
   }
+  CrossEntropy<T, S> whole() const {
+    return {.logits = logits.view(),
+            .labels = labels.view(),
+            .weights = weights.view(),
+            .log_probability = log_probability.view()};
+  }
   CrossEntropyGradient<T, S> gradient() const {
     return {.logits = logits.view(),
             .labels = labels.view(),
@@ -101,7 +107,37 @@ void check_case(Device& gpu, std::int64_t tokens, std::int64_t columns, std::int
   CHECK(relative_error(values_of<float>(device.logits), host.logits.values()) < kTolerance<T>);
 }
 
+/// The passes at once.
+template <class T>
+void check_whole(Device& gpu, std::int64_t tokens, std::int64_t columns) {
+  CAPTURE(sizeof(T), tokens, columns);
+  const Case<float, Space::host> host(tokens, columns, 0);
+  const Case<T, Space::device> device(tokens, columns, 0);
+  fill_inputs(host);
+  for (std::int64_t t = 0; t < tokens; ++t)
+    host.labels[t] = std::min(host.labels[t], std::int32_t(columns - 1));
+  test::round_to<T>(host.logits);
+  upload_inputs(host, device);
+  cross_entropy(device.whole(), gpu.queue());
+  cross_entropy(host.whole());
+  CHECK(relative_error(values_of<float>(device.log_probability), host.log_probability.values()) < 1e-5);
+  CHECK(relative_error(values_of<float>(device.logits), host.logits.values()) < kTolerance<T>);
+}
+
 }  // namespace
+
+TEST_CASE("cross entropy on the device in one pass agrees with the host twin",
+          "[kernels][cross_entropy][gpu]") {
+  Device gpu(0);
+  for (const std::int64_t columns : {1, 2, 7, 8, 9, 64, 4099, 5000, 20001, 100001}) {  // kept packs: 98304
+    check_whole<float>(gpu, 11, columns);
+    check_whole<bf16>(gpu, 11, columns);
+  }
+  check_whole<bf16>(gpu, 3, 151936);
+  check_whole<float>(gpu, 3, 151936);
+  const Case<bf16, Space::device> nothing(0, 100, 0);
+  CHECK_NOTHROW(cross_entropy(nothing.whole(), gpu.queue()));
+}
 
 TEST_CASE("cross entropy on the device agrees with the host twin", "[kernels][cross_entropy][gpu]") {
   Device gpu(0);
