@@ -1,3 +1,5 @@
+#include <type_traits>
+
 #include "kernels/device/device.h"
 #include "kernels/device/runs.cuh"
 #include "kernels/update/sum_of_squares.h"
@@ -9,15 +11,17 @@ constexpr int kThreads = 256, kUnroll = 4;
 constexpr std::int64_t kMaxBlocks =
     1024;  // whatever the GPU, so that the order of the sum is the same on all
 
+/// Of 16 bytes. Squares of bf16 are exact in fp32 (and infinite from 1.8e19 on, a gradient that says that
+/// training has diverged); converting each number to fp64 would cost more than reading it.
 template <int N, class T>
 __device__ __forceinline__ double squares(const Chunk<T, N>& chunk) {
-  double sum = 0;
+  std::conditional_t<sizeof(T) == 4, double, float> sum = 0;
 #pragma unroll
   for (int i = 0; i < N; ++i) {
-    const double value = double(to_float(chunk[i]));
+    const decltype(sum) value = to_float(chunk[i]);
     sum += value * value;
   }
-  return sum;
+  return double(sum);
 }
 
 /// partials[block] = what the block's packs, kUnroll * kThreads of every gridDim.x as many, contribute.
