@@ -7,9 +7,9 @@ namespace {
 
 // tests/bench/gpu_kernels.cu times both kinds. OwnTile is as fast on even groups, but under the routing of a
 // real router its launch ends, after some steps, in a failure whose cause is not known: not used until it is.
-using ForwardTile = SharedTile;
-using InputGradientTile = SharedTile;
-using WeightGradientTile = SharedTile;
+using ForwardTile = OwnTile;
+using InputGradientTile = OwnTile;
+using WeightGradientTile = OwnTile;
 
 template <class T>
 void multiply_plainly(const plain::RowProduct<T>& op, Queue<Space::device> queue) {

@@ -1,6 +1,5 @@
 #pragma once
 #include <algorithm>
-#include <vector>
 
 #include "base/math.h"
 #include "kernels/device/check.h"
@@ -26,17 +25,10 @@ class GroupedProducts {
   /// Zeros between launches.
   [[nodiscard]] unsigned* counter() const { return counter_; }
   [[nodiscard]] const TensorMaps& maps() const { return maps_; }
-  /// More shared memory than kernels may use unasked.
-  void allow_memory(const void* kernel, std::size_t bytes) {
-    if (std::find(allowed_.begin(), allowed_.end(), kernel) != allowed_.end()) return;
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));
-    allowed_.push_back(kernel);
-  }
 
  private:
   unsigned* counter_ = nullptr;
   TensorMaps maps_;
-  std::vector<const void*> allowed_;
 };
 
 /// TMA wants addresses and rows that are multiples of 16 bytes; the tables take so many groups.
@@ -58,7 +50,7 @@ void launch(const ProductFactors& factors, ProductArguments<Out> arguments, Queu
   // TMA wants 1024-byte aligned memory, which the first byte of a block's is.
   constexpr std::size_t kBytes = sizeof(ProductMemory<Shape>);
   static_assert(kBytes <= 227 * 1024, "shared memory of a block on compute capability 9.0");
-  shared.allow_memory(reinterpret_cast<const void*>(kKernel), kBytes);
+  queue.device->allow_shared_memory(reinterpret_cast<const void*>(kKernel), kBytes);
   arguments.counter = shared.counter();
   const CUtensorMap a = shared.maps().make(factors.a), b = shared.maps().make(factors.b);
   const CUtensorMap result =

@@ -31,6 +31,7 @@ struct ProductMemory {
   std::uint8_t staging[8][Shape::kStagingBuffers * kStagingBytes];  // of a multiplying warp
   Barrier full[Shape::kStages], empty[Shape::kStages];              // of a stage
   Barrier tile_full[kTileQueue], tile_empty[kTileQueue];
+  Barrier turn[2];  // of a warpgroup with tiles of its own
   Tile tile[kTileQueue];
   GroupTable table;
 };
@@ -125,6 +126,18 @@ __device__ __forceinline__ void release(Barrier& empty) {
   if (threadIdx.x % 32 == 0) empty.arrive();
 }
 
+/// Warpgroups with tiles of their own multiply in turn, the other one's stores go on meanwhile. The turns
+/// also keep the parities of `full` unambiguous: nobody waits for a stage before all earlier ones were waited
+/// for.
+template <class Shape>
+__device__ __forceinline__ void take_turn(ProductMemory<Shape>& memory, int warpgroup, std::uint32_t count) {
+  if constexpr (Shape::kWarpgroups == 1) memory.turn[warpgroup].wait((count / 2 + 1 + warpgroup) % 2);
+}
+template <class Shape>
+__device__ __forceinline__ void pass_turn(ProductMemory<Shape>& memory, int warpgroup) {
+  if constexpr (Shape::kWarpgroups == 1) memory.turn[1 - warpgroup].arrive();
+}
+
 /// All steps of a tile, the first `Blocks` blocks of rows and `Columns` columns of it; `step` is their place
 /// in the ring. A stage is handed back when the products of the next one have been queued behind its own.
 template <Product product, int Columns, int Blocks, class Shape>
@@ -159,6 +172,7 @@ __device__ __forceinline__ void multiply(ProductMemory<Shape>& memory, const Til
     }
     before = at.index;
   }
+  pass_turn<Shape>(memory, warpgroup);
   wgmma_wait<0>();
   if (tile.depth > 0) release(memory.empty[before]);
 #pragma unroll
@@ -248,14 +262,17 @@ __device__ __forceinline__ void multiply_tiles(ProductMemory<Shape>& memory, con
     const RingPosition<kTileQueue> place(count);
     memory.tile_full[place.index].wait(place.parity);
     const Tile tile = memory.tile[place.index];
-    __syncwarp();
-    release(memory.tile_empty[place.index]);
+    memory.tile_empty[place.index].arrive();
     if (tile.group < 0) break;
     if (Shape::kWarpgroups == 1 && int(count % 2) != warpgroup) {  // the other warpgroup's
       step += std::uint32_t(tile.steps());
       continue;
     }
-    if (into == Into::add && tile.depth == 0) continue;  // nothing to add
+    take_turn<Shape>(memory, warpgroup, count);
+    if (into == Into::add && tile.depth == 0) {  // nothing to add
+      pass_turn<Shape>(memory, warpgroup);
+      continue;
+    }
     if constexpr (into == Into::add && sizeof(Out) == 2) {
 #pragma unroll
       for (int block = 0; block < Shape::kBlocks; ++block)
@@ -290,7 +307,8 @@ __global__ void __launch_bounds__(kProductThreads, 1)
   if (threadIdx.x == 0) {
     constexpr int kReaders = 4 * Shape::kWarpgroups;  // warps
     for (int i = 0; i < Shape::kStages; ++i) memory.full[i].init(1), memory.empty[i].init(kReaders);
-    for (int i = 0; i < kTileQueue; ++i) memory.tile_full[i].init(1), memory.tile_empty[i].init(8);
+    for (int i = 0; i < kTileQueue; ++i) memory.tile_full[i].init(1), memory.tile_empty[i].init(256);
+    for (Barrier& turn : memory.turn) turn.init(128);
     publish_barriers();
   }
   make_table<product, Shape>(memory.table, arguments.starts, arguments.extents);
