@@ -5,14 +5,15 @@
 
 A step: `accumulate` micro batches of `rows` sequences of `length` random tokens, all trained; forward, backward, clipping to norm 1,
 AdamW. Weights, gradients and moments are bf16 and there is no fp32 copy of the weights, so a step moves less than one that keeps it.
-What a careful user sets, this script sets:
+--recipe stock is transformers as it comes, with grouped experts and torch.compile: the whole model with its own loss as one compiled
+call, attention as torch picks it. --recipe tuned (the default) sets what a careful user sets:
   experts    transformers' grouped_mm (torch._grouped_mm); its default is a loop over experts, ten times slower
   attention  the fastest of torch's own (cuDNN, flash), timed at these sizes before the run
   loss       lm head and cross entropy by chunks of tokens, gradient of the logits computed beside the loss (logits of 16,384 tokens
              x 151,936 would take 5 GB, twice, and 10 GB more in fp32)
   compile    layer: each decoder layer and the norm, one compilation for all; model: the whole decoder as one graph
   optimizer  torch.optim.AdamW(fused=True)
-Prints a JSON line for each number of micro batches. Needs torch 2.9 or newer and transformers 5.
+Both take experts and optimizer so. Prints a JSON line for each number of micro batches. Needs torch 2.9 or newer and transformers 5.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from transformers.integrations import moe  # noqa: E402
 from flops import flops_a_token  # noqa: E402
 
 ATTENTION = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION, "math": SDPBackend.MATH}
+ALL_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def arguments():
@@ -48,12 +50,15 @@ def arguments():
     parser.add_argument("--steps", type=int, default=10, help="steps measured")
     parser.add_argument("--warm-up", type=int, default=3, help="steps before them")
     parser.add_argument("--compile", choices=["layer", "model", "none"], default="layer")
+    parser.add_argument("--recipe", choices=["stock", "tuned"], default="tuned")
     parser.add_argument("--experts", default="grouped_mm")
-    parser.add_argument("--attention", choices=["fastest", *ATTENTION], default="fastest")
+    parser.add_argument("--attention", choices=["fastest", "default", *ATTENTION], default="fastest")
     parser.add_argument("--loss-chunk", type=int, default=8192, help="tokens whose logits exist at a time")
     parser.add_argument("--seconds", type=float, default=0, help="start no further step after this long, 0: no limit")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
+    if args.recipe == "stock":
+        args.compile, args.attention = "model", "default"
     args.loss_chunk = min(args.loss_chunk, args.rows * args.length)
     if args.rows * args.length % args.loss_chunk:
         parser.error("--loss-chunk must divide the tokens of a micro batch: one compilation serves all chunks")
@@ -99,7 +104,7 @@ def attention_seconds(name, config, args, clock):
 
 def choose_attention(config, args, clock):
     if args.attention != "fastest":
-        return args.attention
+        return args.attention  # default: torch's own choice
     seconds = {name: attention_seconds(name, config, args, clock) for name in ("cudnn", "flash")}
     print(f"attention, seconds forward and backward: {seconds}", file=sys.stderr)
     found = {name: value for name, value in seconds.items() if value is not None}
@@ -168,7 +173,9 @@ def build(config, args):
 
 
 def compile_parts(model, args):
-    """The decoder and the loss's pointwise part, compiled as asked."""
+    """The decoder (stock: the model with its loss) and the loss's pointwise part, compiled as asked."""
+    if args.recipe == "stock":
+        return torch.compile(model, dynamic=False), None
     if args.compile == "none":
         return model.model, torch.compile(cross_entropy)  # uncompiled, the fp32 logits would not fit
     if args.compile == "model":
@@ -199,15 +206,21 @@ class Training:
     def micro_batch(self, accumulate):
         shape = (self.args.rows, self.args.length)
         ids = torch.randint(self.config.vocab_size, shape, device=self.device, generator=self.random)
+        loss = self.stock_loss(ids) / accumulate if self.args.recipe == "stock" else self.tuned_loss(ids, accumulate)
+        loss.backward()
+        return loss.detach()
+
+    def stock_loss(self, ids):
+        return self.decoder(input_ids=ids, labels=ids, use_cache=False).loss
+
+    def tuned_loss(self, ids, accumulate):
         hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
         # Every position but a row's last predicts the next token; the last one predicts the row's first, which costs as much.
         labels = ids.roll(-1, dims=1).reshape(-1)
         scale = torch.full((), 1 / (labels.numel() * accumulate), device=self.device)  # a number would be compiled in
-        loss = HeadLoss.apply(
+        return HeadLoss.apply(
             hidden.reshape(-1, hidden.size(-1)), self.model.lm_head.weight, labels, scale, self.args.loss_chunk, self.entropy
         )
-        loss.backward()
-        return loss.detach()
 
     def step(self, accumulate):
         self.last_loss = sum(self.micro_batch(accumulate) for _ in range(accumulate))
@@ -240,6 +253,7 @@ class Training:
             "all_ms": [round(1000 * value, 2) for value in seconds],
             "loss": float(self.last_loss),
             "grad_norm": float(self.last_norm),
+            "recipe": self.args.recipe,
             "compile": self.args.compile,
             "compiled_graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"],  # layer: 3 or 4 for any number of layers
             "experts": self.args.experts,
@@ -257,7 +271,7 @@ def main():
     config = transformers.AutoConfig.from_pretrained(args.config)
     refuse_slow_experts(args)
     attention = choose_attention(config, args, Clock(torch.device(args.device)))
-    with sdpa_kernel([ATTENTION[attention]]):
+    with sdpa_kernel(ALL_ATTENTION if attention == "default" else [ATTENTION[attention]]):
         training = Training(config, args)
         for accumulate in args.accumulate:
             seconds = training.measure(accumulate, until)
