@@ -9,7 +9,8 @@
 namespace moebius::cluster {
 namespace {
 
-/// Every group, unions included, is an arithmetic progression of ranks.
+/// Every group, unions included, is an arithmetic progression of ranks; all groups of an axis are alike, but
+/// for those of the stages between the ends.
 struct Progression {
   std::int64_t stride, degree;
 };
@@ -59,6 +60,7 @@ std::string name_of(Axis axis) {
     case Axis::expert_data: return "expert_data";
     case Axis::tensor_context: return "tensor_context";
     case Axis::data_context: return "data_context";
+    case Axis::ends: return "ends";
     case Axis::world: return "world";
   }
   return "unknown axis";
@@ -76,6 +78,8 @@ Mesh::Mesh(std::int64_t world_size, std::int64_t rank, const Degrees& degrees)
   expect_divides(size_, {{"expert", expert}, {"expert_tensor", expert_tensor}, {"pipeline", pipeline}});
 
   const std::int64_t stage = size_ / pipeline;  // ranks of one pipeline stage
+  const bool is_end = rank_ < stage || rank_ >= size_ - stage;
+  const Progression ends = pipeline > 1 && is_end ? Progression{size_ - stage, 2} : Progression{1, 1};
   const std::array<Progression, kAxisCount> progressions{{
       {1, tensor},
       {tensor, context},
@@ -86,6 +90,7 @@ Mesh::Mesh(std::int64_t world_size, std::int64_t rank, const Degrees& degrees)
       {expert_tensor * expert, stage / (expert_tensor * expert)},
       {1, tensor * context},
       {tensor, stage / tensor},
+      ends,
       {1, size_},
   }};
   for (std::size_t axis = 0; axis < progressions.size(); ++axis) {
@@ -94,6 +99,13 @@ Mesh::Mesh(std::int64_t world_size, std::int64_t rank, const Degrees& degrees)
     for (std::int64_t i = 0; i < degree; ++i) groups_[axis].push_back(rank_ + (i - index) * stride);
     indices_[axis] = index;
   }
+}
+
+bool Mesh::share_groups(Axis a, Axis b) const {
+  const bool alike_here = group(a) == group(b);
+  // A stage between the ends sees a group of its own that the ends do not have.
+  const bool some_are_between = degrees_.pipeline > 2;
+  return alike_here && (!some_are_between || (a == Axis::ends) == (b == Axis::ends));
 }
 
 std::string Mesh::text() const {

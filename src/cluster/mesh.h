@@ -17,9 +17,10 @@ enum class Axis : std::uint8_t {
   expert_data,     // expert grid: replicas of an expert
   tensor_context,  // union: the ranks that share one micro batch (on one stage)
   data_context,    // union: the ranks that share a dense parameter's shard
+  ends,            // the first and the last stage, for what both hold; a stage between them is alone
   world            // all ranks
 };
-inline constexpr int kAxisCount = 10;
+inline constexpr int kAxisCount = 11;
 
 [[nodiscard]] std::string name_of(Axis axis);
 
@@ -47,6 +48,8 @@ class Mesh {
   [[nodiscard]] std::int64_t index(Axis axis) const { return indices_[std::size_t(axis)]; }
   /// The world ranks of this rank's group along the axis, in the order of their index.
   [[nodiscard]] const std::vector<std::int64_t>& group(Axis axis) const { return groups_[std::size_t(axis)]; }
+  /// Whether the groups of two axes are the same ranks, here and on all other ranks.
+  [[nodiscard]] bool share_groups(Axis a, Axis b) const;
   [[nodiscard]] std::int64_t rank() const { return rank_; }
   [[nodiscard]] std::int64_t size() const { return size_; }
   [[nodiscard]] const Degrees& degrees() const { return degrees_; }

@@ -17,6 +17,10 @@ bool is_expert(const Parameter& parameter) {
   return is_split_over(parameter, Axis::expert) || is_split_over(parameter, Axis::expert_tensor);
 }
 
+Slab nowhere(const Parameter& parameter) {
+  return {std::vector<Range>(parameter.shape.size())};
+}
+
 std::string with_expert(const std::string& pattern, std::int64_t expert) {
   const std::size_t place = pattern.find(kExpert);
   if (place == std::string::npos) return pattern;
@@ -70,6 +74,7 @@ std::vector<Axis> gradient_axes(const Parameter& parameter) {
   std::vector<Axis> axes{is_expert(parameter) ? Axis::expert_data : Axis::data_context};
   const Axis inner = is_expert(parameter) ? Axis::expert_tensor : Axis::tensor;
   if (!is_split_over(parameter, inner)) axes.push_back(inner);
+  if (parameter.site.kind == Site::Kind::both_ends) axes.push_back(Axis::ends);
   return axes;
 }
 
@@ -77,16 +82,20 @@ bool is_owner(const Parameter& parameter, const Mesh& mesh) {
   return std::ranges::all_of(gradient_axes(parameter), [&](Axis axis) { return mesh.index(axis) == 0; });
 }
 
-ShardLayout::ShardLayout(ParameterTable table, const Mesh& mesh) : table_(std::move(table)) {
+ShardLayout::ShardLayout(ParameterTable table, const Mesh& mesh, const Stages& stages)
+    : table_(std::move(table)) {
+  if (stages.pipeline() != mesh.degree(Axis::pipeline))
+    throw std::logic_error("a layout over other pipeline stages than those of the mesh");
   for (const Parameter& parameter : table_) {
     if (!index_by_name_.emplace(parameter.name, rows_.size()).second) {
       throw std::logic_error("two parameters are called " + parameter.name);
     }
-    Slab slab = local_slab(parameter, mesh);
+    const bool is_here = stages.holds(mesh.index(Axis::pipeline), parameter.site);
+    Slab slab = is_here ? local_slab(parameter, mesh) : nowhere(parameter);
     const std::int64_t size = slab.size();
     const std::int64_t offset =
         parameter.placement == Placement::behind_previous ? size_ : round_up(size_, kAlignment);
-    rows_.push_back({std::move(slab), offset, size, is_owner(parameter, mesh)});
+    rows_.push_back({std::move(slab), offset, size, is_here && is_owner(parameter, mesh)});
     size_ = offset + size;
   }
 }

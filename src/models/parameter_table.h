@@ -7,6 +7,7 @@
 
 #include "base/math.h"
 #include "cluster/mesh.h"
+#include "models/stages.h"
 
 namespace moebius::models {
 
@@ -41,6 +42,7 @@ struct Parameter {
   InitialValue init;
   Decay decay = Decay::yes;  // no: biases and 1-D parameters
   Placement placement = Placement::aligned;
+  Site site;  // which pipeline stages hold it
 
   [[nodiscard]] std::int64_t size() const;
 };
@@ -80,19 +82,20 @@ struct Run {
 
 /// The axes whose ranks hold the same shard of the parameter and see different tokens: its gradient is summed
 /// over them. Dense: data_context, and also tensor when it is not split over tensor (with sequence
-/// parallelism each tensor rank sees its own tokens). Experts: expert_data, and likewise expert_tensor.
+/// parallelism each tensor rank sees its own tokens). Experts: expert_data, and likewise expert_tensor. A
+/// table of both ends of the pipeline: ends too.
 [[nodiscard]] std::vector<Axis> gradient_axes(const Parameter& parameter);
 
 /// Where each local shard lies in one flat buffer; the same for weights, gradients, master weights and
-/// moments. Aligned rows start at multiples of 256 bytes.
+/// moments. Aligned rows start at multiples of 256 bytes. Rows of other pipeline stages are empty.
 class ShardLayout {
  public:
   struct Row {
     Slab slab;
     std::int64_t offset, size;  // elements in the flat buffer
-    bool owned;
+    bool owned;                 // by this rank: it writes the shard and counts it in norms
   };
-  ShardLayout(ParameterTable table, const Mesh& mesh);
+  ShardLayout(ParameterTable table, const Mesh& mesh, const Stages& stages = {});
 
   [[nodiscard]] const ParameterTable& table() const { return table_; }
   [[nodiscard]] const Row& row(std::size_t index) const { return rows_[index]; }

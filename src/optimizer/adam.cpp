@@ -51,6 +51,7 @@ auto Adam<P>::runs_of(const models::ShardLayout& layout) -> std::vector<Run> {
   std::vector<Run> runs;
   for (std::size_t index = 0; index < layout.count(); ++index) {
     const auto& row = layout.row(index);
+    if (row.size == 0) continue;  // of another pipeline stage
     const bool decays = layout.table()[index].decay == models::Decay::yes;
     if (runs.empty() || runs.back().decays != decays) runs.push_back({{row.offset, row.offset}, decays});
     runs.back().elements.end = row.offset + row.size;

@@ -13,7 +13,8 @@ using models::ShardLayout;
 
 constexpr std::int64_t kLongest = std::int64_t{1} << 24;  // 64 MiB a message
 constexpr std::int64_t kShort = std::int64_t{1} << 16;    // ranges up to 256 KiB are packed
-constexpr std::array kAxes{Axis::data_context, Axis::tensor, Axis::expert_data, Axis::expert_tensor};
+constexpr std::array kAxes{Axis::data_context, Axis::tensor, Axis::expert_data, Axis::expert_tensor,
+                           Axis::ends};
 
 bool is_summed_over(const models::Parameter& parameter, Axis axis) {
   const auto axes = models::gradient_axes(parameter);
@@ -26,6 +27,7 @@ std::vector<Range> joined_rows(const ShardLayout& layout, Axis axis) {
   bool follows = false;  // the row before was summed too
   for (std::size_t index = 0; index < layout.count(); ++index) {
     const auto& row = layout.row(index);
+    if (row.size == 0) continue;  // of another pipeline stage
     const bool summed = is_summed_over(layout.table()[index], axis);
     const bool joins = follows && summed;
     follows = summed;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <map>
 #include <stdexcept>
 #include <vector>
 
@@ -127,15 +126,14 @@ class MpiExchange final : public Exchange<Space::host> {
     if (mesh.size() != cluster.size() || mesh.rank() != cluster.rank())
       throw std::logic_error("make_mpi_exchange: the mesh is of another world");
     cluster.watchdog().use(mesh);
-    // Axes with the same ranks share: if two groups are the same here, they are so on every rank, because
-    // all groups of an axis have the same stride and degree.
-    std::map<std::vector<std::int64_t>, std::size_t> made;
     for (int axis = 0; axis < cluster::kAxisCount; ++axis) {
-      const auto& ranks = mesh.group(Axis(axis));
-      const auto [found, is_new] = made.try_emplace(ranks, groups_.size());
-      if (is_new) groups_.push_back(cluster.world().split(ranks.front(), mesh.index(Axis(axis))));
-      group_of_[std::size_t(axis)] = found->second;
-      swaps_.emplace_back(groups_[found->second], limits.message_bytes);
+      int same = 0;
+      while (!mesh.share_groups(Axis(same), Axis(axis))) ++same;
+      const bool is_new = same == axis;
+      group_of_[std::size_t(axis)] = is_new ? groups_.size() : group_of_[std::size_t(same)];
+      if (is_new)
+        groups_.push_back(cluster.world().split(mesh.group(Axis(axis)).front(), mesh.index(Axis(axis))));
+      swaps_.emplace_back(group(Axis(axis)), limits.message_bytes);
     }
   }
 
@@ -286,9 +284,9 @@ class MpiExchange final : public Exchange<Space::host> {
   Cluster& cluster_;
   Mesh mesh_;
   MpiLimits limits_;
-  std::vector<Communicator> groups_;  // one for each set of ranks
-  std::array<std::size_t, cluster::kAxisCount> group_of_{};
-  std::vector<BlockSwap> swaps_;  // by axis
+  std::vector<Communicator> groups_;                         // one for each set of ranks
+  std::array<std::size_t, cluster::kAxisCount> group_of_{};  // axes with the same ranks share
+  std::vector<BlockSwap> swaps_;                             // by axis
   std::array<Traffic, cluster::kAxisCount> traffic_{};
   std::vector<std::byte> scratch_;
 };

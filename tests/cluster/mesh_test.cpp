@@ -32,7 +32,12 @@ void check_partition(std::int64_t world, const Degrees& degrees, Axis axis) {
     REQUIRE(group.at(std::size_t(mesh.index(axis))) == rank);
     for (const std::int64_t member : group) REQUIRE(groups[std::size_t(member)] == group);
   }
-  REQUIRE(distinct(groups).size() * groups.front().size() == std::size_t(world));
+  std::size_t members = 0;
+  for (const Group& group : distinct(groups)) {
+    REQUIRE((group.size() == groups.front().size() || axis == Axis::ends));
+    members += group.size();
+  }
+  REQUIRE(members == std::size_t(world));
 }
 
 std::string message_of(std::int64_t world, const Degrees& degrees) {
@@ -99,6 +104,36 @@ TEST_CASE("an expert and its replicas cover a stage, and stages never mix") {
     for (const Axis axis : {Axis::tensor, Axis::data, Axis::expert, Axis::expert_data, Axis::data_context})
       for (const std::int64_t member : mesh.group(axis)) CHECK(member / 8 * 8 == first);
     CHECK(mesh.group(Axis::pipeline) == Group{rank % 8, rank % 8 + 8});
+  }
+}
+
+TEST_CASE("the ends of a pipeline are its first and its last stage") {
+  const auto ends = [](std::int64_t rank, std::int64_t pipeline) {
+    return Mesh(8, rank, {.pipeline = pipeline}).group(Axis::ends);
+  };
+  CHECK(ends(1, 4) == Group{1, 7});
+  CHECK(ends(7, 4) == Group{1, 7});
+  CHECK(ends(2, 4) == Group{2});
+  CHECK(ends(5, 2) == Group{1, 5});
+  CHECK(ends(5, 1) == Group{5});
+}
+
+TEST_CASE("axes that share their groups do so on every rank") {
+  for (const std::int64_t pipeline : {1, 2, 4, 8}) {
+    for (const std::int64_t tensor : {1, 2}) {
+      const Degrees degrees{.tensor = tensor, .pipeline = pipeline};
+      if (tensor * pipeline > 8) continue;
+      for (int a = 0; a < kAxisCount; ++a) {
+        for (int b = 0; b < kAxisCount; ++b) {
+          const bool share = Mesh(8, 0, degrees).share_groups(Axis(a), Axis(b));
+          for (std::int64_t rank = 0; rank < 8; ++rank) {
+            const Mesh mesh(8, rank, degrees);
+            REQUIRE(mesh.share_groups(Axis(a), Axis(b)) == share);
+            if (share) REQUIRE(mesh.group(Axis(a)) == mesh.group(Axis(b)));
+          }
+        }
+      }
+    }
   }
 }
 

@@ -95,6 +95,30 @@ TEST_CASE("owners' slabs cover each parameter exactly once on every mesh", "[mod
   }
 }
 
+TEST_CASE("over pipeline stages too each element has one owner, and stages hold their rows alone",
+          "[models][table]") {
+  for (const auto& config : {test::tiny_moe(), test::tiny_dense()}) {  // tied and not
+    const Stages stages = stages_of(config, 2);
+    const ParameterTable table = parameter_table(config);
+    std::vector<std::vector<int>> covered;
+    for (const Parameter& parameter : table) covered.emplace_back(std::size_t(parameter.size()), 0);
+    for (const Mesh& mesh : every_rank(8, {.tensor = 2, .pipeline = 2})) {
+      const ShardLayout layout(table, mesh, stages);
+      for (std::size_t i = 0; i < table.size(); ++i) {
+        const auto& row = layout.row(i);
+        REQUIRE((row.size > 0) == stages.holds(mesh.index(Axis::pipeline), table[i].site));
+        for (const Run& run : runs_of(table[i], row.slab)) {
+          if (!row.owned) continue;
+          for (std::int64_t e = 0; e < run.count; ++e) ++covered[i][std::size_t(run.whole + e)];
+        }
+      }
+    }
+    for (const auto& row : covered) CHECK(std::ranges::all_of(row, [](int times) { return times == 1; }));
+  }
+  CHECK_THROWS_AS(ShardLayout(parameter_table(test::tiny_moe()), Mesh(2, 0, {.pipeline = 2})),
+                  std::logic_error);
+}
+
 TEST_CASE("queries, keys and values are one matrix in memory", "[models][table]") {
   const ShardLayout layout(parameter_table(test::tiny_moe()), Mesh(8, 3, {.tensor = 2}));
   for (const char* suffix : {"", "_bias"}) {

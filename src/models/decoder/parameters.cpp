@@ -10,13 +10,17 @@ class Rows {
  public:
   Rows(const ModelConfig& config, ParameterTable& table) : config_(config), table_(table) {}
 
+  /// Of the rows to come.
+  void at(const Site& site) { site_ = site; }
+
   void matrix(std::string name, std::vector<std::string> hub, std::vector<std::int64_t> shape,
               std::vector<Split> splits) {
     table_.push_back({.name = std::move(name),
                       .hub = std::move(hub),
                       .shape = std::move(shape),
                       .splits = std::move(splits),
-                      .init = {InitialValue::Kind::normal, config_.init_deviation}});
+                      .init = {InitialValue::Kind::normal, config_.init_deviation},
+                      .site = site_});
   }
   void norm(std::string name, std::string hub, std::int64_t size) {
     vector(std::move(name), std::move(hub), size, InitialValue::Kind::ones);
@@ -34,11 +38,13 @@ class Rows {
                       .hub = {std::move(hub)},
                       .shape = {size},
                       .init = {kind, 0},
-                      .decay = Decay::no});
+                      .decay = Decay::no,
+                      .site = site_});
   }
 
   const ModelConfig& config_;
   ParameterTable& table_;
+  Site site_;
 };
 
 struct LayerNames {
@@ -97,8 +103,10 @@ void append_experts(const ModelConfig& config, const LayerNames& layer, const st
 ParameterTable decoder_parameters(const ModelConfig& config, const HubNames& names) {
   ParameterTable table;
   Rows rows(config, table);
+  rows.at({config.tied_embeddings ? Site::Kind::both_ends : Site::Kind::embedding});
   rows.matrix("embedding", {"model.embed_tokens.weight"}, {config.vocab, config.hidden}, {{Axis::tensor, 0}});
   for (std::int64_t n = 0; n < config.layers; ++n) {
+    rows.at({Site::Kind::layer, n});
     const LayerNames layer{fmt::format("layers.{}.", n), fmt::format("model.layers.{}.", n)};
     const std::string hub = fmt::format("{}{}.", layer.hub, names.mlp);
     append_attention(config, names, layer, rows);
@@ -109,6 +117,7 @@ ParameterTable decoder_parameters(const ModelConfig& config, const HubNames& nam
       append_mlp(config, layer.own + "mlp.", hub, rows);
     }
   }
+  rows.at({Site::Kind::head});
   rows.norm("norm", "model.norm.weight", config.hidden);
   if (!config.tied_embeddings) {
     rows.matrix("lm_head", {"lm_head.weight"}, {config.vocab, config.hidden}, {{Axis::tensor, 0}});

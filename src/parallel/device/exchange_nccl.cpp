@@ -5,7 +5,6 @@
 #include <chrono>
 #include <exception>
 #include <fmt/format.h>
-#include <map>
 #include <stdexcept>
 #include <thread>
 
@@ -72,15 +71,17 @@ class NcclExchange final : public Exchange<Space::device> {
  public:
   NcclExchange(Cluster& cluster, const Mesh& mesh)
       : cluster_(cluster), host_(make_mpi_exchange(cluster, mesh)) {
-    // As in the exchange over MPI: groups that are the same here are the same on every rank.
-    std::map<std::vector<std::int64_t>, NcclCommunicator*> made;
+    // As in the exchange over MPI: axes with the same ranks share. All ranks connect those axes that are
+    // new, also where a rank's own group is itself alone.
     for (int axis = 0; axis < cluster::kAxisCount; ++axis) {
-      const auto& ranks = mesh.group(Axis(axis));
-      if (ranks.size() == 1) continue;
-      const auto [found, is_new] = made.try_emplace(ranks, nullptr);
-      if (is_new) found->second = groups_.emplace_back(connect(Axis(axis))).get();
-      by_axis_[std::size_t(axis)] = found->second;
+      int same = 0;
+      while (!mesh.share_groups(Axis(same), Axis(axis))) ++same;
+      const bool is_new = same == axis, is_split = axis == int(Axis::ends) || mesh.degree(Axis(axis)) > 1;
+      if (is_new && is_split) groups_.push_back(connect(Axis(axis)));
+      by_axis_[std::size_t(axis)] =
+          is_new ? (is_split ? groups_.back().get() : nullptr) : by_axis_[std::size_t(same)];
     }
+    std::erase(groups_, nullptr);
   }
   NcclExchange(const NcclExchange&) = delete;
   NcclExchange& operator=(const NcclExchange&) = delete;
@@ -125,6 +126,7 @@ class NcclExchange final : public Exchange<Space::device> {
     const Mesh& mesh = host_->mesh();
     const std::string own = mesh.index(axis) == 0 ? NcclCommunicator::new_id() : std::string();
     const std::vector<std::string> ids = cluster_.all_gather("ids of NCCL", own);
+    if (mesh.degree(axis) == 1) return nullptr;
     const std::string name = cluster::name_of(axis);
     const Watch watch(cluster_.watchdog(), axis, "ncclCommInitRank", name);
     return std::make_unique<NcclCommunicator>(

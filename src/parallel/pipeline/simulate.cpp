@@ -15,7 +15,7 @@ bool gives_input_gradient(Work work) {
 /// All stages while they run.
 class Simulation {
  public:
-  Simulation(const PipelineSchedule& schedule, const Durations& durations, const Messages& messages)
+  Simulation(const PipelineSchedule& schedule, const Durations& durations, const MessageModel& messages)
       : schedule_(schedule), durations_(durations), messages_(messages) {
     timeline_.stages.resize(schedule.stages.size());
     for (const StageSchedule& list : schedule.stages) {
@@ -110,7 +110,7 @@ class Simulation {
 
   const PipelineSchedule& schedule_;
   const Durations& durations_;
-  Messages messages_;
+  MessageModel messages_;
   Timeline timeline_;
   std::vector<Places> places_;                                                      // by stage
   std::map<std::int64_t, std::vector<std::pair<std::int64_t, std::size_t>>> sent_;  // gradients, by stage
@@ -136,7 +136,8 @@ double UnitDurations::operator()(std::int64_t /*stage*/, const Instruction& inst
   return of_work[std::size_t(instruction.work)] / double(chunks);
 }
 
-Timeline simulate(const PipelineSchedule& schedule, const Durations& durations, const Messages& messages) {
+Timeline simulate(const PipelineSchedule& schedule, const Durations& durations,
+                  const MessageModel& messages) {
   return Simulation(schedule, durations, messages).run();
 }
 

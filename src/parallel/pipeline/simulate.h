@@ -36,7 +36,7 @@ struct UnitDurations {
 /// How messages keep a sender. `sent` gradients that the other side has not asked for stop the stage that
 /// sends them before its next backward; the other side asks when it is `ahead` instructions before the one
 /// that needs them.
-struct Messages {
+struct MessageModel {
   double latency = 0;
   std::int64_t ahead = 1;
   std::int64_t sent = 1 << 20;
@@ -45,6 +45,6 @@ struct Messages {
 /// Executes the lists: a stage goes on when its next instruction has what it needs. Throws std::logic_error
 /// where no stage can go on, naming the instructions that wait.
 [[nodiscard]] Timeline simulate(const PipelineSchedule& schedule, const Durations& durations,
-                                const Messages& messages = {});
+                                const MessageModel& messages = {});
 
 }  // namespace moebius::parallel
