@@ -5,9 +5,11 @@
 ///   need.h      bytes of a rank by purpose, on a given machine
 ///   changes.h   where that is too much: the cheapest changes of the job that would fit
 ///   numbers.h   parameters and FLOPs
+///   work.h      what a step has to do, part by part, and how fast that can be
 ///   report.h    all of it for people
 #include "plan/changes.h"
 #include "plan/need.h"
 #include "plan/numbers.h"
 #include "plan/report.h"
 #include "plan/rules.h"
+#include "plan/work.h"

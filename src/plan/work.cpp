@@ -1,0 +1,161 @@
+#include "plan/work.h"
+
+#include <algorithm>
+
+namespace moebius::plan {
+namespace {
+
+using cluster::Axis;
+
+/// A matrix product of a step and its two gradients: numbers of one layer on one rank.
+struct Product {
+  Part part;
+  double macs = 0, inputs = 0, outputs = 0;  // of all micro batches
+  double weights = 0;
+  double copies = 1;  // layers
+};
+
+/// Lists operations while it knows how a step is spread over the ranks.
+class Lister {
+ public:
+  explicit Lister(const StepQuestion& question)
+      : config_(question.config), mesh_(question.mesh), memory_(question.memory), load_(question.load) {
+    const double replicas = degree(Axis::data);
+    parts_ = degree(Axis::tensor) * degree(Axis::context);
+    tokens_ = load_.tokens / replicas / parts_;
+    hidden_ = tokens_ * double(config_.hidden);
+    micro_batches_ = load_.micro_batches / replicas;
+    share_ = 1 / degree(Axis::pipeline);
+    storage_ = double(question.format.storage);
+    gradient_ = double(question.format.gradient);
+  }
+
+  std::vector<Operation> list() {
+    const double layers = double(config_.layers) * share_;
+    const double moe_layers = double(std::ranges::count(config_.is_moe_layer, true)) * share_;
+    embedding();
+    norms(layers);
+    attention(layers);
+    if (moe_layers > 0) experts(moe_layers);
+    if (layers > moe_layers) dense_mlp(layers - moe_layers);
+    head();
+    // Gradients are read for their norm and again for the step.
+    add(Part::optimizer, Pass::update,
+        double(2 * (memory_.weights + memory_.gradients + memory_.moments + memory_.truth)));
+    return std::move(operations_);
+  }
+
+ private:
+  [[nodiscard]] double degree(Axis axis) const { return double(mesh_.degree(axis)); }
+  [[nodiscard]] bool is_stage(double index) const { return double(mesh_.index(Axis::pipeline)) == index; }
+
+  void add(Part part, Pass pass, double bytes, double flops = 0) {
+    operations_.push_back({part, pass, flops, bytes});
+  }
+  /// Elements of activations that forward and backward move.
+  void move(Part part, double forward, double backward) {
+    add(part, Pass::forward, storage_ * forward);
+    add(part, Pass::backward, storage_ * backward);
+  }
+  void multiply(const Product& p, Pass forward = Pass::forward, Pass backward = Pass::backward) {
+    const double flops = 2 * p.macs * p.copies, activations = storage_ * (p.inputs + p.outputs) * p.copies;
+    const double weights = micro_batches_ * p.weights * p.copies;
+    add(p.part, forward, activations + storage_ * weights, flops);
+    add(p.part, backward, activations + storage_ * weights, flops);   // gradient of the input
+    add(p.part, backward, activations + gradient_ * weights, flops);  // gradient of the weights
+  }
+
+  void embedding() {
+    if (!is_stage(0)) return;
+    const double table = double(config_.vocab * config_.hidden) / degree(Axis::tensor);
+    add(Part::embedding, Pass::forward, 2 * storage_ * hidden_);
+    // The first micro batch writes the whole gradient, unless the head has done that.
+    add(Part::embedding, Pass::backward,
+        (storage_ + 2 * gradient_) * hidden_ + (config_.tied_embeddings ? 0 : gradient_ * table));
+  }
+
+  void norms(double layers) { move(Part::norms, (8 * layers + 2) * hidden_, (8 * layers + 3) * hidden_); }
+
+  void attention(double layers) {
+    const double q = double(config_.heads * config_.head_dim),
+                 kv = double(config_.kv_heads * config_.head_dim);
+    const double tensor = degree(Axis::tensor), hidden = double(config_.hidden);
+    const double all_hidden = hidden_ * tensor;  // inside attention: all tokens of the tensor ranks
+    multiply({Part::projections, hidden_ * (q + 2 * kv), all_hidden, tokens_ * (q + 2 * kv),
+              hidden * (q + 2 * kv) / tensor, layers});
+    multiply({Part::projections, hidden_ * q, tokens_ * q, all_hidden, hidden * q / tensor, layers});
+    move(Part::attention, 2 * layers * tokens_ * (q + kv), 3 * layers * tokens_ * (q + kv));  // norm and turn
+    const double forward = 2 * q * layers * load_.squares / degree(Axis::data) / parts_;      // half of S x S
+    add(Part::attention, Pass::forward, storage_ * layers * tokens_ * 2 * (q + kv), forward);
+    add(Part::attention, Pass::backward, storage_ * layers * tokens_ * 4 * (q + kv), 2 * forward);
+  }
+
+  void experts(double layers) {
+    const double all = double(config_.experts), top_k = double(config_.top_k),
+                 hidden = double(config_.hidden);
+    multiply({Part::router, hidden_ * all, hidden_, tokens_ * all, hidden * all, layers});
+    const double there_and_back = 2 * (1 + top_k) * hidden_ * layers;
+    move(Part::router, there_and_back, there_and_back);
+
+    const double expert_tensor = degree(Axis::expert_tensor), width = double(config_.expert_width);
+    const double rows = tokens_ * top_k, all_rows = rows * hidden * expert_tensor;
+    const double weights = all / degree(Axis::expert) * hidden * width / expert_tensor;
+    multiply({Part::experts, rows * hidden * 2 * width, all_rows, rows * 2 * width, 2 * weights, layers});
+    multiply({Part::experts, rows * hidden * width, rows * width, all_rows, weights, layers});
+    move(Part::experts, 3 * rows * width * layers, 5 * rows * width * layers);  // SwiGLU
+  }
+
+  void dense_mlp(double layers) {
+    const double tensor = degree(Axis::tensor), width = double(config_.dense_width);
+    const double weights = double(config_.hidden) * width / tensor, all_hidden = hidden_ * tensor;
+    multiply({Part::dense_mlp, hidden_ * 2 * width, all_hidden, tokens_ * 2 * width, 2 * weights, layers});
+    multiply({Part::dense_mlp, hidden_ * width, tokens_ * width, all_hidden, weights, layers});
+    move(Part::dense_mlp, 3 * tokens_ * width * layers, 5 * tokens_ * width * layers);
+  }
+
+  void head() {
+    if (!is_stage(degree(Axis::pipeline) - 1)) return;
+    const double tensor = degree(Axis::tensor), vocab = double(config_.vocab),
+                 hidden = double(config_.hidden);
+    const double targets = load_.targets / degree(Axis::data) / parts_;
+    multiply({Part::head, targets * hidden * vocab, targets * hidden * tensor, targets * vocab,
+              hidden * vocab / tensor},
+             Pass::forward, Pass::forward);
+    // Cross entropy: read for the sums, read again and overwritten by the gradient.
+    add(Part::head, Pass::forward, storage_ * 3 * targets * vocab);
+  }
+
+  const models::ModelConfig& config_;
+  const cluster::Mesh& mesh_;
+  const models::ModelMemory& memory_;
+  StepLoad load_;
+  double parts_ = 1;           // ranks that share a micro batch
+  double tokens_ = 0;          // of this rank between blocks, in all micro batches
+  double hidden_ = 0;          // elements of a hidden state of these
+  double micro_batches_ = 1;   // of this rank
+  double share_ = 1;           // of the layers
+  double storage_, gradient_;  // bytes
+  std::vector<Operation> operations_;
+};
+
+}  // namespace
+
+std::vector<Operation> step_operations(const StepQuestion& question) {
+  return Lister(question).list();
+}
+
+double flops_of(const std::vector<Operation>& operations) {
+  double sum = 0;
+  for (const Operation& operation : operations) sum += operation.flops;
+  return sum;
+}
+
+PhaseTimes limits_of(const std::vector<Operation>& operations, const Peaks& peaks) {
+  PhaseTimes limits;
+  for (const Operation& operation : operations)
+    limits.at(operation.part, operation.pass) +=
+        std::max(operation.flops / peaks.flops, operation.bytes / peaks.bytes);
+  return limits;
+}
+
+}  // namespace moebius::plan
