@@ -13,6 +13,15 @@
 #include "kernels/device/check.h"
 
 namespace moebius::kernels {
+namespace {
+
+double attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, which, device));
+  return value;
+}
+
+}  // namespace
 
 int device_count() {
   int count = 0;
@@ -47,6 +56,9 @@ Device::Device(int index) {
   name_ = properties.name;
   memory_bytes_ = std::int64_t(properties.totalGlobalMem);
   multiprocessors_ = properties.multiProcessorCount;
+  clock_hertz_ = 1e3 * attribute(cudaDevAttrClockRate, index);  // given in kHz, as the memory's
+  memory_bandwidth_ = 2 * 1e3 * attribute(cudaDevAttrMemoryClockRate, index) *  // at both edges of the clock
+                      attribute(cudaDevAttrGlobalMemoryBusWidth, index) / 8;    // bits
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   check(cublasLtCreate(&blas_));
 }

@@ -35,6 +35,8 @@ class Device {
 
   [[nodiscard]] Queue<Space::device> queue() { return {stream_, this}; }
   [[nodiscard]] int multiprocessors() const { return multiprocessors_; }
+  [[nodiscard]] double clock_hertz() const { return clock_hertz_; }            // the highest
+  [[nodiscard]] double memory_bandwidth() const { return memory_bandwidth_; }  // bytes a second, on paper
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::int64_t memory_bytes() const { return memory_bytes_; }  // of the GPU, in use or not
   [[nodiscard]] std::int64_t free_bytes() const;                             // now, whoever uses the rest
@@ -66,6 +68,7 @@ class Device {
   void* scratch_ = nullptr;
   std::int64_t scratch_bytes_ = 0, memory_bytes_ = 0;
   int multiprocessors_ = 0;
+  double clock_hertz_ = 0, memory_bandwidth_ = 0;
   std::string name_;
   std::vector<const void*> allowed_;  // kernels
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <fstream>
+#include <sstream>
+#include <string>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 namespace moebius {
@@ -11,6 +14,19 @@ std::int64_t peak_resident_bytes() {
   struct rusage usage {};
   getrusage(RUSAGE_SELF, &usage);
   return std::int64_t{usage.ru_maxrss} * 1024;  // Linux gives KiB
+}
+
+double seconds_since_start() {
+  std::string line;
+  std::getline(std::ifstream("/proc/self/stat"), line);
+  // "pid (name) state ...": the name may hold blanks. Field 22 is the start, in ticks since the machine's.
+  std::istringstream fields(line.substr(std::min(line.rfind(')') + 1, line.size())));
+  std::string field;
+  for (int number = 3; number <= 22; ++number) fields >> field;
+  struct timespec now {};
+  if (!fields || clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0;
+  const double started = std::stod(field) / double(sysconf(_SC_CLK_TCK));
+  return double(now.tv_sec) + 1e-9 * double(now.tv_nsec) - started;
 }
 
 std::int64_t machine_memory_bytes() {

@@ -5,6 +5,9 @@ namespace moebius {
 
 /// The most memory that this process has had in RAM so far (getrusage).
 [[nodiscard]] std::int64_t peak_resident_bytes();
+/// How long ago this process was started by the system, to 10 ms; 0 where /proc does not say.
+[[nodiscard]] double seconds_since_start();
+
 /// Memory of this machine, or of the control group that the process is confined to, where that is less.
 [[nodiscard]] std::int64_t machine_memory_bytes();
 

@@ -121,10 +121,13 @@ struct Lora {  // [lora], present or absent as a whole
   std::string adapter;
 };
 
-struct Checkpoint {  // [checkpoint]
-  std::int64_t interval = 500, keep = 2;
+struct Checkpoint {             // [checkpoint]
+  std::int64_t interval = 500;  // iterations; the last one is always saved. 0: nothing is
+  std::int64_t keep = 2;
   bool optimizer = true, rng = true;
   std::string resume = "auto";  // auto, never, or a path
+
+  [[nodiscard]] bool saves() const { return interval > 0; }
 };
 
 struct Eval {                 // [eval]

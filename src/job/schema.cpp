@@ -236,7 +236,7 @@ constexpr std::array kSchema{
     row<&Job::lora, &Lora::rslora>("lora.rslora"),
     row<&Job::lora, &Lora::adapter>("lora.adapter"),
 
-    row<&Job::checkpoint, &Checkpoint::interval>("checkpoint.interval", at_least(1)),
+    row<&Job::checkpoint, &Checkpoint::interval>("checkpoint.interval", at_least(0)),
     row<&Job::checkpoint, &Checkpoint::keep>("checkpoint.keep", at_least(1)),
     row<&Job::checkpoint, &Checkpoint::optimizer>("checkpoint.optimizer"),
     row<&Job::checkpoint, &Checkpoint::rng>("checkpoint.rng"),

@@ -28,6 +28,8 @@ std::vector<Idle> idle_settings(const Job& job) {
       {"optimizer.min_lr", "optimizer.schedule", job.optimizer.schedule == Schedule::constant},
       {"parallel.sequence", "parallel.tensor", job.parallel.tensor == 1},
       {"parallel.virtual_pipeline", "parallel.pipeline", job.parallel.pipeline == 1},
+      {"checkpoint.keep", "checkpoint.interval", !job.checkpoint.saves()},
+      {"checkpoint.optimizer", "checkpoint.interval", !job.checkpoint.saves()},
   };
   // Weights in fp32 are their own master; what is kept in bf16 beside them follows the precision.
   const bool on_cpu = job.model.device == Device::cpu;

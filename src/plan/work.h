@@ -12,7 +12,7 @@ struct StepLoad {
   double targets = 0;  // tokens that are trained: what the head sees
   double squares =
       0;  // sum of the squares of the samples' lengths: what attention sees, twice its causal half
-  double micro_batches = 1;
+  double micro_batches = 0;
 };
 
 /// One operation of a step, all layers and micro batches together.

@@ -1,6 +1,7 @@
 #include "training/hardware.h"
 
 #include "base/process.h"
+#include "base/text.h"
 #include "job/write.h"
 #include "parallel/exchange_mpi.h"
 #if MOEBIUS_CUDA
@@ -71,6 +72,10 @@ Compute choose_compute(const ComputeWish& wish, cluster::Cluster& cluster) {
 std::unique_ptr<parallel::Exchange<Space::host>> Hardware<Space::host>::make_exchange(
     cluster::Cluster& cluster, const cluster::Mesh& mesh) {
   return parallel::make_mpi_exchange(cluster, mesh);
+}
+
+std::string Hardware<Space::host>::used_text() const {
+  return bytes_text(peak_resident_bytes()) + " at the most in this process";
 }
 
 std::int64_t Hardware<Space::host>::memory_bytes() const {

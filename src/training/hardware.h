@@ -9,6 +9,7 @@
 #include "kernels/device/device.h"
 #include "parallel/exchange.h"
 #include "parallel/placement.h"
+#include "plan/work.h"
 #include "tensor/platform.h"
 
 /// What a job or a command computes on: decided once, the same on all ranks.
@@ -54,6 +55,11 @@ class Hardware<Space::host> {
                                                                                const cluster::Mesh& mesh);
   /// For the log: nothing to say.
   [[nodiscard]] std::string text() const { return "CPU"; }
+  /// Of a CPU nobody says.
+  [[nodiscard]] std::optional<plan::Peaks> peaks(plan::Precision) const { return std::nullopt; }
+  [[nodiscard]] std::string peaks_text() const { return {}; }
+  /// "1.2 GiB at the most in this process".
+  [[nodiscard]] std::string used_text() const;
   /// Memory that ranks share, and how many of them.
   [[nodiscard]] std::int64_t memory_bytes() const;
   [[nodiscard]] std::int64_t sharing_ranks(const cluster::Cluster& cluster) const {
@@ -69,6 +75,9 @@ class Hardware<Space::device> {
   [[nodiscard]] std::unique_ptr<parallel::Exchange<Space::device>> make_exchange(cluster::Cluster& cluster,
                                                                                  const cluster::Mesh& mesh);
   [[nodiscard]] std::string text() const;
+  [[nodiscard]] std::optional<plan::Peaks> peaks(plan::Precision precision) const;
+  [[nodiscard]] std::string peaks_text() const;  // where they are from
+  [[nodiscard]] std::string used_text() const;   // of the GPU's memory, by all ranks that share it
   [[nodiscard]] std::int64_t memory_bytes() const { return device_.memory_bytes(); }
   [[nodiscard]] std::int64_t sharing_ranks(const cluster::Cluster&) const { return placement_.most_ranks; }
 

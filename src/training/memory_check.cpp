@@ -18,6 +18,8 @@ std::int64_t longest_pack(const job::Job& job, const Datasets& datasets) {
   return longest;
 }
 
+}  // namespace
+
 template <Platform P>
 plan::Machine machine_of(const Hardware<P::kSpace>& hardware, const cluster::Cluster& cluster) {
   return {
@@ -28,11 +30,9 @@ plan::Machine machine_of(const Hardware<P::kSpace>& hardware, const cluster::Clu
       .name = P::kSpace == Space::host ? "the node" : "the GPU"};
 }
 
-}  // namespace
-
 template <Platform P>
-models::ModelMemory check_memory(const MemoryQuestion& question, const Hardware<P::kSpace>& hardware,
-                                 cluster::Cluster& cluster, const Log& log) {
+plan::Need check_memory(const MemoryQuestion& question, const Hardware<P::kSpace>& hardware,
+                        cluster::Cluster& cluster, const Log& log) {
   const plan::Machine machine = machine_of<P>(hardware, cluster);
   const plan::Question asked{.job = question.job,
                              .config = question.config,
@@ -47,12 +47,13 @@ models::ModelMemory check_memory(const MemoryQuestion& question, const Hardware<
     throw ClusterError(
         fmt::format("{}: {}", cluster.node().host, plan::refusal_text(machine, need, plan::advise(asked))));
   });
-  return need.memory;
+  return need;
 }
 
-#define INSTANTIATE(P)                                                                            \
-  template models::ModelMemory check_memory<P>(const MemoryQuestion&, const Hardware<P::kSpace>&, \
-                                               cluster::Cluster&, const Log&);
+#define INSTANTIATE(P)                                                                                      \
+  template plan::Machine machine_of<P>(const Hardware<P::kSpace>&, const cluster::Cluster&);                \
+  template plan::Need check_memory<P>(const MemoryQuestion&, const Hardware<P::kSpace>&, cluster::Cluster&, \
+                                      const Log&);
 MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::training

@@ -3,7 +3,7 @@
 #include "cluster/cluster.h"
 #include "job/job.h"
 #include "models/config.h"
-#include "models/memory.h"
+#include "plan/need.h"
 #include "training/datasets.h"
 #include "training/hardware.h"
 
@@ -17,12 +17,14 @@ struct MemoryQuestion {
   const Datasets& datasets;
 };
 
+template <Platform P>
+[[nodiscard]] plan::Machine machine_of(const Hardware<P::kSpace>& hardware, const cluster::Cluster& cluster);
+
 /// Says what the training will need on this rank, by purpose, and refuses a job that cannot fit: the ranks
 /// that share a node's memory, or a GPU, together must need less than it has. Counted for the longest micro
 /// batch with even routing. Collective; throws AgreedError (ClusterError's code), which says what would fit.
 template <Platform P>
-[[nodiscard]] models::ModelMemory check_memory(const MemoryQuestion& question,
-                                               const Hardware<P::kSpace>& hardware, cluster::Cluster& cluster,
-                                               const Log& log);
+[[nodiscard]] plan::Need check_memory(const MemoryQuestion& question, const Hardware<P::kSpace>& hardware,
+                                      cluster::Cluster& cluster, const Log& log);
 
 }  // namespace moebius::training

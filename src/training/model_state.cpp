@@ -1,8 +1,11 @@
 #include "training/model_state.h"
 
+#include <array>
 #include <fmt/format.h>
 
+#include "base/process.h"
 #include "base/text.h"
+#include "kernels/device/device.h"
 #include "kernels/update/elementwise.h"
 #include "plan/rules.h"
 
@@ -69,18 +72,35 @@ void ModelState<P>::reserve(const models::ModelMemory& planned) {
 }
 
 template <Platform P>
+static auto arenas_of(const ModelState<P>& state) {
+  return std::array{&state.weight_memory, &state.gradient_memory, &state.optimizer_memory,
+                    &state.activations,   &state.remade,          &state.workspace};
+}
+
+template <Platform P>
+std::int64_t peak_bytes(const ModelState<P>& state) {
+  if constexpr (P::kSpace == Space::host) {
+    return peak_resident_bytes();
+  } else {
+    std::int64_t bytes = state.queue.device->scratch_bytes();
+    for (const auto* arena : arenas_of(state)) bytes += arena->peak_bytes();
+    return bytes;
+  }
+}
+
+template <Platform P>
 std::string memory_text(const ModelState<P>& state) {
   std::string text;
-  for (const auto* arena : {&state.weight_memory, &state.gradient_memory, &state.optimizer_memory,
-                            &state.activations, &state.remade, &state.workspace}) {
+  for (const auto* arena : arenas_of(state)) {
     text +=
         fmt::format("{}{} {}", text.empty() ? "" : ", ", arena->purpose(), bytes_text(arena->peak_bytes()));
   }
   return text;
 }
 
-#define INSTANTIATE(P)           \
-  template struct ModelState<P>; \
+#define INSTANTIATE(P)                                    \
+  template struct ModelState<P>;                          \
+  template std::int64_t peak_bytes(const ModelState<P>&); \
   template std::string memory_text(const ModelState<P>&);
 MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 

@@ -39,6 +39,11 @@ struct ModelState {
   ModelState& operator=(const ModelState&) = delete;
 };
 
+/// The most memory that this rank has had so far: of its GPU, what the arenas and the operations took; of a
+/// CPU, the process.
+template <Platform P>
+[[nodiscard]] std::int64_t peak_bytes(const ModelState<P>& state);
+
 /// "weights 1.2 GiB, gradients ..., activations ...": the peaks of the arenas.
 template <Platform P>
 [[nodiscard]] std::string memory_text(const ModelState<P>& state);

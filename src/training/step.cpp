@@ -6,8 +6,6 @@
 #include <fmt/format.h>
 #include <numeric>
 
-#include "base/process.h"
-
 namespace moebius::training {
 namespace {
 
@@ -121,11 +119,22 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
     metrics.add("z_loss", sums.z / all_micro_batches);
     metrics.add("load_imbalance", imbalance(sums.expert_tokens));
   }
-  PhaseTimes times = state_.clock.times();
-  times.at(Part::host, Pass::update) = seconds - times.total();
-  times.each([&](const std::string& name, double spent) { metrics.add("seconds_" + name, spent); });
-  metrics.add("peak_memory_bytes", double(peak_resident_bytes()));
+  note_times(seconds, counts, all_micro_batches);
+  times_.parts.each([&](const std::string& name, double spent) { metrics.add("seconds_" + name, spent); });
+  metrics.add("peak_memory_bytes", double(peak_bytes(state_)));
   return metrics;
+}
+
+/// What the clock of the queue did not see is the host's.
+template <Platform P>
+void Step<P>::note_times(double seconds, const Counts& counts, double micro_batches) {
+  times_ = {.parts = state_.clock.times(),
+            .seconds = seconds,
+            .load = {.tokens = double(counts.tokens),
+                     .targets = double(counts.trained),
+                     .squares = counts.squares,
+                     .micro_batches = micro_batches}};
+  times_.parts.at(Part::host, Pass::update) = seconds - times_.parts.total();
 }
 
 template <Platform P>
@@ -165,13 +174,15 @@ std::vector<data::MicroBatch> Step<P>::own_micro_batches(data::Batches& batches,
 
 template <Platform P>
 typename Step<P>::Counts Step<P>::count(const std::vector<data::MicroBatch>& batches) {
-  std::array<double, 2> counts{};
+  std::array<double, 3> counts{};
   for (const data::MicroBatch& batch : batches) {
     counts[0] += double(batch.trained());
     counts[1] += double(batch.tokens());
+    for (std::size_t i = 1; i < batch.starts.size(); ++i)
+      counts[2] += std::pow(double(batch.starts[i] - batch.starts[i - 1]), 2);
   }
   sum_over_data("token counts", counts);  // whole numbers below 2^53: exact
-  return {std::int64_t(counts[0]), std::int64_t(counts[1])};
+  return {std::int64_t(counts[0]), std::int64_t(counts[1]), counts[2]};
 }
 
 template <Platform P>

@@ -4,6 +4,7 @@
 #include "objectives/objectives.h"
 #include "training/metrics.h"
 #include "training/model_state.h"
+#include "training/speed.h"
 
 namespace moebius::training {
 
@@ -23,17 +24,22 @@ class Step {
   /// The loss over one pass of `batches`. Collective.
   [[nodiscard]] double evaluate(const data::Batches& batches);
 
+  /// Of the newest call of train.
+  [[nodiscard]] const StepTimes& times() const { return times_; }
+
   /// The length of the whole training, which the learning rate follows.
   void set_iterations(std::int64_t iterations) { schedule_.iterations = iterations; }
 
  private:
   struct Counts {
     std::int64_t trained = 0, tokens = 0;
+    double squares = 0;  // of the samples' lengths
   };
   struct Sums;  // over the micro batches of the global batch
   [[nodiscard]] std::vector<data::MicroBatch> own_micro_batches(data::Batches& batches,
                                                                 std::int64_t position);
   [[nodiscard]] Counts count(const std::vector<data::MicroBatch>& batches);
+  void note_times(double seconds, const Counts& counts, double micro_batches);
   void add_over_data(Sums& sums);
   void finish();
   void sum_over_data(std::string_view name, std::span<double> values);
@@ -43,6 +49,7 @@ class Step {
   cluster::Cluster& cluster_;
   objectives::Sft<P> objective_;
   optimizer::Schedule schedule_;
+  StepTimes times_;
 };
 
 }  // namespace moebius::training

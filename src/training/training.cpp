@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "cluster/stop.h"
 #include "job/write.h"
-#include "plan/rules.h"
+#include "plan/plan.h"
 #include "training/hardware.h"
 #include "training/memory_check.h"
 #include "training/progress.h"
@@ -80,10 +80,15 @@ class Loop {
       : start_(start), state_(state), files_(files), cluster_(cluster), step_(start.job, state, cluster) {}
 
   Outcome run(const Datasets& datasets, Place place, const cluster::Environment& environment, const Log& log);
+  /// Of the steps done so far.
+  [[nodiscard]] const Speed& speed() const { return speed_; }
+  [[nodiscard]] double seconds_to_first_step() const { return seconds_to_first_step_; }
 
  private:
   void evaluate_when_due(Metrics& metrics, data::Batches& validation);
+  void note_speed(std::int64_t iteration, const Log& log);
   void save(Place place);
+  void expect_saved(Place place, const std::string& reason) const;
   [[nodiscard]] bool is_due(std::int64_t interval, std::int64_t iteration) const {
     return interval > 0 && (iteration % interval == 0 || iteration == iterations_);
   }
@@ -95,6 +100,8 @@ class Loop {
   Step<P> step_;
   std::int64_t iterations_ = 0;
   double iteration_seconds_ = 0, save_seconds_ = 0;  // the longest so far
+  Speed speed_;
+  double seconds_to_first_step_ = 0;  // from the start of the program
 };
 
 template <Platform P>
@@ -106,10 +113,29 @@ void Loop<P>::evaluate_when_due(Metrics& metrics, data::Batches& validation) {
 }
 
 template <Platform P>
+void Loop<P>::note_speed(std::int64_t iteration, const Log& log) {
+  if (speed_.first() == 0) {
+    seconds_to_first_step_ = seconds_since_start();
+    log.info("first step done after {:.1f} s", seconds_to_first_step_);
+  }
+  speed_.add(iteration, step_.times());
+}
+
+template <Platform P>
 void Loop<P>::save(Place place) {
   const Stopwatch watch;
   files_.save(state_, place);
   save_seconds_ = std::max(save_seconds_, watch.seconds());
+}
+
+/// A run that stops early goes on from its checkpoint, where it writes any.
+template <Platform P>
+void Loop<P>::expect_saved(Place place, const std::string& reason) const {
+  if (start_.job.checkpoint.saves()) return;
+  throw cluster::AgreedError(
+      ExitCode::failure,
+      fmt::format("stopped early ({}) after iteration {} of {}, and nothing was saved, for {}", reason,
+                  place.iteration, iterations_, job::setting_text(start_.job, "checkpoint.interval")));
 }
 
 template <Platform P>
@@ -147,6 +173,7 @@ Outcome Loop<P>::run(const Datasets& datasets, Place place, const cluster::Envir
   while (place.iteration < iterations_) {
     const Stopwatch watch;
     Metrics metrics = step_.train(batches, place.packs, place.iteration);
+    note_speed(metrics.iteration, log);
     place = {place.iteration + 1, place.packs + settings.sizes.global};
     evaluate_when_due(metrics, validation);
     iteration_seconds_ = std::max(iteration_seconds_, watch.seconds());
@@ -155,9 +182,11 @@ Outcome Loop<P>::run(const Datasets& datasets, Place place, const cluster::Envir
 
     const auto reason = cluster::stop_agreed(cluster_, signals, deadline, iteration_seconds_ + save_seconds_);
     const bool is_last = place.iteration == iterations_;
-    if (reason || is_due(job.checkpoint.interval, place.iteration) || is_last) save(place);
+    if (job.checkpoint.saves() && (reason || is_due(job.checkpoint.interval, place.iteration) || is_last))
+      save(place);
     if (reason && !is_last) {
       progress.finish();
+      expect_saved(place, *reason);
       log.info("stopped early ({}) after iteration {}; run the same command again to go on", *reason,
                place.iteration);
       return Outcome::stopped_early;
@@ -187,6 +216,31 @@ struct Running {
   const Log& log;
 };
 
+/// The last lines of the log, and <output>/speed.txt.
+template <Platform P>
+void report_speed(const Running& running, const Loop<P>& loop, const plan::Need& need,
+                  const Hardware<P::kSpace>& hardware) {
+  const auto& [start, mesh, cluster, environment, log] = running;
+  if (loop.speed().first() == 0 || !log.speaks()) return;
+  const plan::Machine machine = machine_of<P>(hardware, cluster);
+  const models::MemoryFormat format = plan::format_of(start.job, machine);
+  SpeedFacts facts{
+      .operations = plan::step_operations({.config = start.config,
+                                           .mesh = mesh,
+                                           .format = format,
+                                           .memory = need.memory,
+                                           .load = loop.speed().mean().load}),
+      .peaks = hardware.peaks(machine.precision),
+      .hardware = hardware.peaks_text(),
+      .ranks = mesh.size(),
+      .memory = fmt::format("{}, {} planned", hardware.used_text(),
+                            bytes_text(need.total() * (P::kSpace == Space::host ? 1 : machine.ranks))),
+      .seconds_to_first_step = loop.seconds_to_first_step()};
+  const std::string text = speed_text(loop.speed(), facts);
+  log.info("{}", text);
+  write_file(std::filesystem::path(start.job.general.output) / "speed.txt", text + "\n");
+}
+
 template <Platform P>
 Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
   const auto& [given, mesh, cluster, environment, log] = running;
@@ -196,19 +250,24 @@ Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
   const checkpoint::OutputLock lock(output, cluster, log);
   RunFiles<P> files(start, cluster, log);
   if (const auto resumed = files.peek()) take_seed(*resumed, job, log);
-  checkpoint::check_output(output, files.checkpoint_bytes(models::parameter_table(start.config)), cluster);
+  const bool saves = job.checkpoint.saves();
+  checkpoint::check_output(output, saves ? files.checkpoint_bytes(models::parameter_table(start.config)) : 0,
+                           cluster);
 
   const Datasets datasets = prepare_datasets(job, start.text, cluster, log);
-  const models::ModelMemory planned = check_memory<P>(
+  const plan::Need planned = check_memory<P>(
       {.job = job, .config = start.config, .mesh = mesh, .datasets = datasets}, hardware, cluster, log);
   auto exchange = hardware.make_exchange(cluster, mesh);
   const auto state = cluster.together("take the memory", [&] {
     auto made = std::make_unique<ModelState<P>>(job, start.config, std::move(exchange), hardware.queue());
-    made->reserve(planned);
+    made->reserve(planned.memory);
     return made;
   });
   const Place place = files.load(*state);
-  return Loop<P>(start, *state, files, cluster).run(datasets, place, environment, log);
+  Loop<P> loop(start, *state, files, cluster);
+  const Outcome outcome = loop.run(datasets, place, environment, log);
+  cluster.together("write speed.txt", [&] { report_speed(running, loop, planned, hardware); });
+  return outcome;
 }
 
 }  // namespace

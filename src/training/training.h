@@ -20,6 +20,7 @@
 ///   memory_check.h   does it fit
 ///   datasets.h       the job's files -> packs; encoded_files.h: encoded once, found again
 ///   run_files.h      what a run writes and reads under its output folder
+///   speed.h          how fast it was, and where the time went
 ///   metrics.h        numbers of an iteration; metrics.jsonl. tensorboard.h, progress.h: the same for people
 namespace moebius::training {
 

@@ -11,7 +11,8 @@ namespace {
 constexpr double kTokens = 16'384;
 
 /// The slice's step of `micro_batches` x 4 packs, on `rank` of `ranks`.
-std::vector<plan::Operation> slice_operations(job::Job job, std::int64_t ranks = 1, std::int64_t rank = 0) {
+std::vector<plan::Operation> slice_operations(const job::Job& job, std::int64_t ranks = 1,
+                                              std::int64_t rank = 0) {
   const plan::Machine machine = test::gpu(80);
   const models::ModelConfig config = test::slice_of_30b(8);
   const cluster::Mesh mesh = plan::mesh_of(job, ranks, rank);

@@ -1,0 +1,50 @@
+#include "tests/end_to_end/tiny_job.h"
+#include "tests/support/catch.h"
+
+using namespace moebius;
+
+TEST_CASE("a run tells where its time went, and its parts add up to the step", "[speed]") {
+  const test::TemporaryFolder folder;
+  const test::Program program(folder);
+  test::TinyJob job(folder);
+  job.settings["train"]["iterations"] = "6";
+  const test::Outcome run = program.run(2, {"train", job.file("speed")});
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+
+  for (const test::Json& row : job.metrics("speed")) {
+    double sum = 0;
+    for (const auto& [name, value] : row.items()) {
+      if (name.starts_with("seconds_")) sum += value.get<double>();
+    }
+    CHECK(sum == test::Approx(row.at("seconds").get<double>()));
+  }
+  CHECK(run.err.find("first step done after ") < run.err.find("iteration 1/6"));
+  const std::string table = test::slurp(job.output("speed") + "/speed.txt");
+  for (const char* words : {"ms a step", "attention", "experts", "gradient sums", "optimizer", "100.0 %",
+                            "mean of iterations 4 to 6", "rank 0 of 2", " tokens/s, ", "first step done"})
+    CHECK(table.find(words) != std::string::npos);
+  CHECK(run.err.find(table) != std::string::npos);
+}
+
+TEST_CASE("checkpoint.interval = 0 saves nothing, and a run that is stopped then has failed", "[speed]") {
+  const test::TemporaryFolder folder;
+  const test::Program program(folder);
+  test::TinyJob job(folder);
+  job.settings["train"]["iterations"] = "3";
+  job.settings["checkpoint"] = {{"interval", "0"}};
+  const std::string file = job.file("unsaved");
+  const std::string checkpoints = job.output("unsaved") + "/checkpoints";
+  const auto saved = [&] {
+    return std::filesystem::exists(checkpoints) && !std::filesystem::is_empty(checkpoints);
+  };
+  REQUIRE(program.run(1, {"train", file}).exit_code == 0);
+  CHECK(job.metrics("unsaved").size() == 3);
+  CHECK_FALSE(saved());
+
+  const test::Outcome late =
+      program.run(1, {"train", file, "--set", "job.time_limit=1s", "--set", "train.iterations=100000"});
+  CHECK(late.exit_code == 1);
+  CHECK(late.err.find("nothing was saved, for checkpoint.interval = 0") != std::string::npos);
+  CHECK_FALSE(saved());
+}
