@@ -75,10 +75,6 @@ __global__ void __launch_bounds__(kThreads) spread_kernel(SpreadRows<T, Space::d
       }
     }
   }
-  if (op.weights.empty()) return;
-  for (int c = layout.lane(); c < choices; c += lanes) {
-    if (index[c] >= 0) op.row_weight(index[c]) = op.weights(t, c);
-  }
 }
 
 template <class T, int N>
@@ -167,9 +163,9 @@ void gather_sum(const GatherSum<T, Space::device>& op, Queue<Space::device> queu
 
 template void gather_rows(const GatherRows<float, Space::device>&, Queue<Space::device>);
 template void gather_rows(const GatherRows<bf16, Space::device>&, Queue<Space::device>);
-template void gather_rows(const GatherRows<std::int32_t, Space::device>&, Queue<Space::device>);
 template void spread_rows(const SpreadRows<float, Space::device>&, Queue<Space::device>);
 template void spread_rows(const SpreadRows<bf16, Space::device>&, Queue<Space::device>);
+template void spread_rows(const SpreadRows<std::int32_t, Space::device>&, Queue<Space::device>);
 template void gather_sum(const GatherSum<float, Space::device>&, Queue<Space::device>);
 template void gather_sum(const GatherSum<bf16, Space::device>&, Queue<Space::device>);
 

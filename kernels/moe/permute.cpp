@@ -17,57 +17,47 @@ void expect_indices(const char* name, const View<const std::int32_t, Rank, Space
   }
 }
 
+/// The group of assignment i, -1 where it has no row.
+std::int32_t group_of(const PermutePlan<Space::host>& op, std::int64_t i) {
+  const auto group_at = [&](std::int64_t at) {
+    const std::int64_t id = op.ids.data[at] - op.first, group = id / op.experts_per_group;
+    return op.ids.data[at] < 0 || id < 0 || group >= op.starts.shape[0] - 1 ? -1 : std::int32_t(group);
+  };
+  const std::int32_t group = group_at(i);
+  if (group < 0 || op.experts_per_group == 1) return group;  // a token's experts differ
+  for (std::int64_t earlier = i - i % op.ids.shape[1]; earlier < i; ++earlier) {
+    if (group_at(earlier) == group) return -1;
+  }
+  return group;
+}
+
 }  // namespace
 
 void permute_plan(const PermutePlan<Space::host>& op, Queue<Space::host>) {
   expect_shapes(op);
-  const std::int64_t experts = op.starts.shape[0] - 1, top_k = op.ids.shape[1], count = op.ids.size();
-  expect_indices("permute.ids", op.ids, experts);
-  std::vector<std::int32_t> next(std::size_t(experts), 0);  // counts, then each expert's next free row
+  const std::int64_t groups = op.starts.shape[0] - 1, count = op.ids.size();
+  std::vector<std::int32_t> next(std::size_t(groups), 0);  // counts, then each group's next free row
   for (std::int64_t i = 0; i < count; ++i) {
-    if (op.ids.data[i] >= 0) ++next[std::size_t(op.ids.data[i])];
+    const std::int32_t group = op.positions.data[i] = group_of(op, i);
+    if (group >= 0) ++next[std::size_t(group)];
   }
   op.starts(0) = 0;
-  for (std::int64_t e = 0; e < experts; ++e) {
-    op.starts(e + 1) = op.starts(e) + next[std::size_t(e)];
-    next[std::size_t(e)] = op.starts(e);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    op.starts(g + 1) = op.starts(g) + next[std::size_t(g)];
+    next[std::size_t(g)] = op.starts(g);
   }
+  const std::int64_t room = op.assignments.size();
+  if (room > 0 && op.starts(groups) > room) {
+    throw ShapeError("permute.assignments: " + std::to_string(op.starts(groups)) + " rows in room for " +
+                     std::to_string(room));
+  }
+  std::fill_n(op.assignments.data, room, -1);
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int32_t expert = op.ids.data[i];
-    op.positions.data[i] = expert < 0 ? -1 : next[std::size_t(expert)]++;
-    if (expert < 0) continue;
-    op.sources(op.positions.data[i]) = std::int32_t(i / top_k);
-    op.assignments(op.positions.data[i]) = std::int32_t(i);
+    std::int32_t& position = op.positions.data[i];
+    if (position < 0) continue;
+    position = next[std::size_t(position)]++;
+    if (room > 0) op.assignments(position) = std::int32_t(i);
   }
-  for (std::int64_t row = op.starts(experts); row < count; ++row) op.sources(row) = op.assignments(row) = -1;
-}
-
-void regroup_plan(const RegroupPlan<Space::host>& op, Queue<Space::host>) {
-  expect_shapes(op);
-  const std::int64_t parts = op.counts.shape[0], groups = op.counts.shape[1];
-  const std::int64_t rows = op.sources.shape[0];
-  std::vector<std::int64_t> block_begin(std::size_t(parts * groups + 1), 0);
-  for (std::int64_t block = 0; block < parts * groups; ++block) {
-    block_begin[std::size_t(block + 1)] = block_begin[std::size_t(block)] + op.counts.data[block];
-  }
-  if (block_begin.back() > rows) {
-    throw ShapeError("regroup.counts: " + std::to_string(block_begin.back()) + " rows in room for " +
-                     std::to_string(rows));
-  }
-  std::fill_n(op.sources.data, rows, -1);
-  std::fill_n(op.positions.data, rows, -1);
-  std::int32_t row = 0;
-  for (std::int64_t group = 0; group < groups; ++group) {
-    op.starts(group) = row;
-    for (std::int64_t part = 0; part < parts; ++part) {
-      for (std::int64_t i = 0; i < op.counts(part, group); ++i, ++row) {
-        const std::int64_t old = block_begin[std::size_t(part * groups + group)] + i;
-        op.sources(row) = std::int32_t(old);
-        op.positions(old) = row;
-      }
-    }
-  }
-  op.starts(groups) = row;
 }
 
 template <class T>
@@ -97,7 +87,6 @@ void spread_rows(const SpreadRows<T, Space::host>& op, Queue<Space::host>) {
       const std::int64_t row = op.index(t, c);
       if (row < 0) continue;
       std::copy_n(op.x.data + t * width, width, op.y.data + row * width);
-      if (!op.weights.empty()) op.row_weight(row) = op.weights(t, c);
     }
   }
 }
@@ -126,8 +115,8 @@ void gather_sum(const GatherSum<T, Space::host>& op, Queue<Space::host>) {
 }
 
 template void gather_rows(const GatherRows<float, Space::host>&, Queue<Space::host>);
-template void gather_rows(const GatherRows<std::int32_t, Space::host>&, Queue<Space::host>);
 template void spread_rows(const SpreadRows<float, Space::host>&, Queue<Space::host>);
+template void spread_rows(const SpreadRows<std::int32_t, Space::host>&, Queue<Space::host>);
 template void gather_sum(const GatherSum<float, Space::host>&, Queue<Space::host>);
 
 }  // namespace moebius::kernels

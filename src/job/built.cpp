@@ -24,9 +24,11 @@ std::vector<Built> built_values() {
   const std::int64_t one = 1;
   const auto words = [](auto... text) { return std::vector<Value>{std::string(text)...}; };
   return {
-      {"objective.kind", words("sft")},     {"parallel.pipeline", {one}},
-      {"parallel.virtual_pipeline", {one}}, {"parallel.context", {one}},
-      {"parallel.expert_tensor", {one}},    {"cluster.fabric", words("auto", "ethernet")},
+      {"objective.kind", words("sft")},
+      {"parallel.pipeline", {one}},
+      {"parallel.virtual_pipeline", {one}},
+      {"parallel.context", {one}},
+      {"cluster.fabric", words("auto", "ethernet")},
       {"cluster.interface", words("auto")},
   };
 }

@@ -10,7 +10,7 @@
 ///   residual_norm.h  residual stream -> input of a block
 ///   attention.h      attention block, training and decoding; kv_cache.h: what decoding remembers
 ///   dense_mlp.h      MLP block
-///   moe.h            mixture-of-experts block
+///   moe.h            mixture-of-experts block; experts.h: those of this rank
 ///   lm_head.h        last hidden states -> log-probabilities, loss, logits
 ///   linear.h         the three products of a linear layer
 ///

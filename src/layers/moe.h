@@ -2,17 +2,16 @@
 #include <string>
 
 #include "kernels/moe/router.h"
-#include "layers/context.h"
+#include "layers/experts.h"
 #include "parallel/token_exchange.h"
 
 namespace moebius::layers {
 
-/// E: const T for weights, the type of gradients for those. Experts are those of this rank.
+/// E: const T for weights, the type of gradients for those.
 template <class E, Space S>
 struct MoeParameters {
-  View<E, 2, S> router;   // [all experts, hidden]; whole on every rank
-  View<E, 3, S> gate_up;  // [experts, 2 * width, hidden]; gate above up
-  View<E, 3, S> down;     // [experts, hidden, width]
+  View<E, 2, S> router;  // [all experts, hidden]; whole on every rank
+  ExpertParameters<E, S> experts;
 };
 
 /// Factors of the auxiliary losses of one micro batch: the job's coefficient / micro batches in the global
@@ -21,8 +20,8 @@ struct AuxCoefficients {
   double aux = 0, z = 0;
 };
 
-/// A mixture of experts: the router sends each token to top_k of all experts; rows travel to the ranks that
-/// hold their experts (Axis::expert) and back. Works on this rank's tokens of the micro batch.
+/// A mixture of experts: the router sends each token to top_k of all experts, which may be on other ranks
+/// (parallel/token_exchange.h). Works on this rank's tokens of the micro batch.
 template <Platform P>
 struct Moe {
   using T = typename P::Storage;
@@ -39,19 +38,10 @@ struct Moe {
     // Given by the caller, who reads it later. Of the whole micro batch: tokens sent to each expert, sums of
     // each expert's probability, and the sum of log_sum_exp^2. [statistics_size()]
     View<float, 1, kSpace> statistics;
-    View<std::int32_t, 2, kSpace>
-        positions;  // [tokens / tensor, top_k]; row of each assignment, in expert order
-    View<const std::int32_t, 1, kSpace> starts;  // [experts + 1]; rows of each of this rank's experts
-    parallel::Dispatch<kSpace> dispatch;         // with an expert axis
-    View<T, 2, kSpace> rows;         // [rows, hidden]; inputs of this rank's experts; can be remade
-    View<float, 1, kSpace> weights;  // [tokens / tensor * top_k]; routing weights; with an expert axis
-                                     // [rows], as they arrive
-    View<const std::int32_t, 1, kSpace> weight_of;  // [rows]; entry of `weights`
-    View<T, 2, kSpace> gate_up;                     // [rows, 2 * width]; can be remade
-    View<T, 2, kSpace>
-        active;              // [rows, width]; times the routing weight: what goes into `down`; can be remade
-    std::int64_t valid = 0;  // this rank's tokens that are no padding; each sends top_k rows
-    std::int64_t real_tokens = 0;  // of the micro batch
+    parallel::Dispatch<kSpace> dispatch;  // where experts are on several ranks
+    typename Experts<P>::Saved experts;   // of the tokens here
+    std::int64_t valid = 0;               // this rank's tokens that are no padding
+    std::int64_t real_tokens = 0;         // of the micro batch
   };
 
   std::string name;  // for the exchange
@@ -65,25 +55,28 @@ struct Moe {
   void forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, View<T, 2, kSpace> delta,
                Saved& saved, Context<P>& context) const;
 
-  /// rows, gate_up and active again; `normed` is there.
+  /// What of `saved` can be remade, again; `normed` is there.
   void remake(Saved& saved, Context<P>& context) const;
   void backward(const BlockGradient<P>& gradient, AuxCoefficients coefficients, const Saved& saved,
                 const Gradients& gradients, Context<P>& context) const;
   [[nodiscard]] static std::int64_t statistics_size(std::int64_t all_experts) { return 2 * all_experts + 1; }
 
  private:
+  /// What the router says of each of this rank's tokens, [tokens / tensor, top_k], and of all, [all experts].
+  struct Routed {
+    View<float, 2, kSpace> weights;
+    View<std::int32_t, 1, kSpace> counts;
+  };
+
   [[nodiscard]] std::int64_t all_experts() const { return weights.router.shape[0]; }
-  [[nodiscard]] std::int64_t width() const { return weights.down.shape[2]; }
-  void route(Saved& saved, Context<P>& context) const;
-  void plan(Saved& saved, Context<P>& context) const;
-  void send_weights(Saved& saved, Context<P>& context) const;
-  void bring_rows(Saved& saved, Context<P>& context) const;
-  void activate(Saved& saved, Context<P>& context) const;
-  void backward_experts(View<T, 2, kSpace> dout_to_drows, View<float, 1, kSpace> dweights, const Saved& saved,
-                        const Gradients& gradients, Context<P>& context) const;
-  [[nodiscard]] View<const float, 2, kSpace> bring_weights_back(View<float, 1, kSpace> dweights,
-                                                                const Saved& saved,
-                                                                Context<P>& context) const;
+  [[nodiscard]] Experts<P> experts(const Context<P>& context) const;
+  [[nodiscard]] Routed route(Saved& saved, Context<P>& context) const;
+  void plan(const Routed& routed, Saved& saved, Context<P>& context) const;
+  void dispatch_plan(const Routed& routed, Saved& saved, Context<P>& context) const;
+  void to_rows(View<const T, 2, kSpace> tokens, View<T, 2, kSpace> rows, const Saved& saved,
+               Context<P>& context) const;
+  void to_tokens(View<const T, 2, kSpace> rows, View<T, 2, kSpace> tokens, const Saved& saved,
+                 Context<P>& context) const;
   [[nodiscard]] View<const T, 2, kSpace> backward_router(View<const float, 2, kSpace> dweights,
                                                          AuxCoefficients coefficients, const Saved& saved,
                                                          Context<P>& context) const;

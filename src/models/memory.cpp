@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "kernels/attention/attention.h"
 #include "layers/layers.h"
@@ -20,6 +21,25 @@ constexpr std::int64_t kBiasRows = 256;                           // kernels/den
 constexpr std::int64_t kRouterRows = 32;                          // kernels/moe/router.cu
 constexpr std::int64_t kProductScratch = std::int64_t{64} << 20;  // kernels/dense/device/blas.cpp
 
+/// On how many of `ranks`, each with as many experts, a token's experts lie, in the mean. Learned: as if
+/// every choice of different experts were as likely.
+double ranks_of_a_token(const ModelConfig& config, std::int64_t ranks, kernels::Routing routing) {
+  const std::int64_t experts = config.experts, local = experts / ranks;
+  if (routing == kernels::Routing::learned) {
+    double none = 1;  // the chance that a rank has none of them
+    for (std::int64_t c = 0; c < config.top_k; ++c)
+      none *= double(std::max<std::int64_t>(experts - local - c, 0)) / double(experts - c);
+    return double(ranks) * (1 - none);
+  }
+  std::int64_t pairs = 0;
+  for (std::int64_t t = 0; t < experts; ++t) {
+    std::set<std::int64_t> of_token;
+    for (std::int64_t c = 0; c < config.top_k; ++c) of_token.insert((t * config.top_k + c) % experts / local);
+    pairs += std::int64_t(of_token.size());
+  }
+  return double(pairs) / double(experts);
+}
+
 /// A rank's extents, and what each part of a decoder allocates with them, in the order of the code.
 class Extents {
  public:
@@ -36,8 +56,17 @@ class Extents {
         q_(config.heads / tensor_ * config.head_dim),
         kv_(config.kv_heads / tensor_ * config.head_dim),
         width_(config.dense_width / tensor_),
-        sent_(std::min(here_, shape.tokens) * config.top_k),
-        received_(expert_ == 1 ? sent_ : std::int64_t(std::ceil(double(sent_) * shape.expert_load))) {}
+        expert_tensor_(mesh.degree(Axis::expert_tensor)),
+        sent_(std::min(here_, shape.tokens)),
+        block_(sent_),
+        rows_(sent_ * config.top_k * expert_tensor_) {
+    if (expert_ == 1) return;
+    const double destinations = ranks_of_a_token(config, expert_, shape.routing);
+    const auto loaded = [&](double count) { return std::int64_t(std::ceil(count * shape.expert_load)); };
+    rows_ = loaded(double(rows_));
+    block_ = std::min(loaded(double(sent_) * destinations), sent_ * expert_);
+    sent_ = std::int64_t(std::ceil(double(sent_) * destinations));
+  }
 
   /// One allocation: arenas hand out multiples of their alignment, at least one.
   [[nodiscard]] std::int64_t room(std::int64_t count, std::int64_t element) const {
@@ -64,15 +93,14 @@ class Extents {
     if (!is_moe) return 0;
     const std::int64_t experts = config_.experts;
     const std::int64_t router = floats(here_ * experts) + floats(here_) + ints(here_ * config_.top_k);
-    const std::int64_t plan = ints(experts + 1) + 2 * ints(here_ * config_.top_k);
-    const std::int64_t dispatch = expert_ == 1 ? 0 : ints(experts / expert_ + 1) + 2 * ints(received_);
-    const std::int64_t weights = floats(expert_ == 1 ? here_ * config_.top_k : received_);
-    return router + plan + dispatch + weights;
+    const std::int64_t dispatch = all_here() ? 0 : ints(here_ * config_.top_k);
+    const std::int64_t plan = ints(experts / expert_ + 1) + ints(tokens_here() * config_.top_k) + ints(rows_);
+    return router + dispatch + floats(tokens_here() * config_.top_k) + plan;
   }
   [[nodiscard]] std::int64_t mlp_remade(bool is_moe) const {
     if (!is_moe) return stored(tokens_ * 2 * width_) + stored(tokens_ * width_);
-    const std::int64_t width = config_.expert_width;
-    return stored(received_ * config_.hidden) + stored(received_ * 2 * width) + stored(received_ * width);
+    return stored(rows_ * config_.hidden) + stored(rows_ * 2 * expert_width()) +
+           stored(rows_ * expert_width());
   }
   [[nodiscard]] std::int64_t layer_kept(bool is_moe) const {
     return 2 * norm_kept() + attention_kept() + mlp_kept(is_moe);
@@ -97,7 +125,7 @@ class Extents {
     return 3 * whole() + stored(tokens_ * width_) + stored(tokens_ * 2 * width_);
   }
   /// Of remake, for a layer.
-  [[nodiscard]] std::int64_t mlp_remaking(bool is_moe) const { return is_moe ? moe_rows() : whole(); }
+  [[nodiscard]] std::int64_t mlp_remaking(bool is_moe) const { return is_moe ? dispatching() : whole(); }
   [[nodiscard]] std::int64_t head(bool with_gradient) const {
     const std::int64_t most = format_.space == Space::host
                                   ? layers::LmHead<HostFp32>::chunk_targets(local_vocab_)
@@ -151,37 +179,50 @@ class Extents {
     return format_.storage == 2 ? layers::LmHead<DeviceBf16>::chunk_targets(local_vocab_)
                                 : layers::LmHead<DeviceFp32>::chunk_targets(local_vocab_);
   }
-  [[nodiscard]] std::int64_t moe_rows() const {
-    return expert_ == 1 ? 0 : stored(sent_ * config_.hidden) + regrouped(config_.hidden);
+  // Experts that are not all here, whole: see parallel/token_exchange.h.
+  [[nodiscard]] bool all_here() const { return expert_ * expert_tensor_ == 1; }
+  [[nodiscard]] std::int64_t tokens_here() const { return all_here() ? here_ : block_ * expert_tensor_; }
+  [[nodiscard]] std::int64_t expert_width() const { return config_.expert_width / expert_tensor_; }
+  /// What dispatch_rows needs, for rows of `width` numbers, and combine_rows.
+  [[nodiscard]] std::int64_t leaving(std::int64_t bytes) const {
+    return expert_ == 1 ? 0 : room(sent_, bytes);
+  }
+  [[nodiscard]] std::int64_t returning(std::int64_t bytes) const {
+    return (expert_tensor_ == 1 ? 0 : room(block_, bytes)) + leaving(bytes);
+  }
+  /// Of tokens to rows, and of rows to tokens.
+  [[nodiscard]] std::int64_t dispatching() const {
+    const std::int64_t row = config_.hidden * format_.storage;
+    return all_here() ? 0 : room(tokens_here(), row) + leaving(row);
+  }
+  [[nodiscard]] std::int64_t combining() const {
+    const std::int64_t row = config_.hidden * format_.storage;
+    return all_here() ? 0 : room(tokens_here(), row) + returning(row);
   }
   [[nodiscard]] std::int64_t moe_forward() const {
-    const std::int64_t routing = ints(config_.experts) + ints(here_ * config_.top_k);
-    const std::int64_t out = stored(received_ * config_.hidden);
-    if (expert_ == 1) return routing + out;
-    return routing + floats(here_ * config_.top_k) +
-           std::max({floats(sent_), moe_rows(), out + brought_back()});
+    const std::int64_t top_k = config_.top_k, out = stored(rows_ * config_.hidden);
+    if (all_here()) return ints(config_.experts) + out;
+    const std::int64_t planning = ints(tokens_here() * top_k) + leaving(top_k * kInt);
+    return floats(here_ * top_k) + ints(config_.experts) +
+           std::max({planning, dispatching(), out + combining()});
   }
   [[nodiscard]] std::int64_t moe_backward() const {
-    const std::int64_t width = config_.expert_width, top_k = config_.top_k;
-    const std::int64_t experts = stored(received_ * width) + stored(received_ * 2 * width);
+    const std::int64_t top_k = config_.top_k;
+    const std::int64_t rows = stored(rows_ * config_.hidden) + floats(tokens_here() * top_k);
+    const std::int64_t experts = stored(rows_ * expert_width()) + stored(rows_ * 2 * expert_width());
     const std::int64_t router = floats(config_.experts) + stored(here_ * config_.experts);
-    const std::int64_t rows = stored(received_ * config_.hidden);
-    if (expert_ == 1) return rows + floats(here_ * top_k) + std::max(experts, router);
-    const std::int64_t back = stored(sent_ * config_.hidden) + floats(sent_) + floats(here_ * top_k);
-    return rows + floats(received_) + std::max({moe_rows(), experts, brought_back(), back + router});
-  }
-  /// Rows between their order on arrival and the order of the experts; none where these are the same.
-  [[nodiscard]] std::int64_t regrouped(std::int64_t width) const {
-    return config_.experts == expert_ ? 0 : stored(received_ * width);
-  }
-  [[nodiscard]] std::int64_t brought_back() const {
-    return stored(sent_ * config_.hidden) + regrouped(config_.hidden);
+    if (all_here()) return rows + std::max(experts, router);
+    const std::int64_t by_token = floats(here_ * top_k) + std::max(returning(top_k * kFloat), router);
+    return rows + std::max({dispatching(), experts, combining(), by_token});
   }
 
   const ModelConfig& config_;
   MemoryFormat format_;
   std::int64_t tensor_, expert_, tokens_, here_, targets_, local_vocab_;
-  std::int64_t q_, kv_, width_, sent_, received_;
+  std::int64_t q_, kv_, width_, expert_tensor_;
+  std::int64_t sent_;   // rows that leave, one for each rank that has experts of a token
+  std::int64_t block_;  // rows that arrive
+  std::int64_t rows_;   // of this rank's experts
 };
 
 /// Elements of this rank's flat buffers.

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/moe/router.h"
 #include "models/config.h"
 #include "models/decoder/recompute.h"
 #include "models/parameter_table.h"
@@ -12,9 +13,10 @@ namespace moebius::models {
 struct MicroBatchShape {
   std::int64_t tokens = 0;   // of the micro batch, before padding
   std::int64_t targets = 0;  // of them asked for; at most tokens
-  /// Rows that reach this rank's experts, in multiples of what even routing sends there. Without an expert
-  /// axis it is 1 whatever the router does.
+  /// Rows that reach this rank's experts, in multiples of the mean over the ranks. Without an expert axis it
+  /// is 1 whatever the router does.
   double expert_load = 1;
+  kernels::Routing routing = kernels::Routing::learned;
 };
 
 /// In which types a model is kept, and what it makes again rather than keep.

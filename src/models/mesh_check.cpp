@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <fmt/format.h>
 #include <functional>
 
@@ -39,29 +40,42 @@ void check_tensor(const ModelConfig& config, std::int64_t tensor, std::vector<Me
   }
 }
 
+/// An axis that cuts the experts.
+struct ExpertAxis {
+  const char* key;
+  std::int64_t degree;
+  Extent extent;
+};
+
+void check_expert_axis(const ModelConfig& config, const ExpertAxis& axis,
+                       std::vector<MeshProblem>& problems) {
+  const auto& [size, what] = axis.extent;
+  const bool has_experts = std::ranges::find(config.is_moe_layer, true) != config.is_moe_layer.end();
+  if (!has_experts && axis.degree > 1) {
+    problems.push_back({axis.key, fmt::format("{} = {}, but the model ({}) has no experts (use 1)", axis.key,
+                                              axis.degree, config.family)});
+  } else if (has_experts && size % axis.degree != 0) {
+    problems.push_back(
+        {axis.key, fmt::format("{} = {} does not divide the model's {} {} ({})", axis.key, axis.degree, size,
+                               what, usable(size, [size = size](std::int64_t n) { return size % n == 0; }))});
+  }
+}
+
 }  // namespace
 
 std::vector<MeshProblem> check_mesh(const ModelConfig& config, const cluster::Degrees& degrees) {
   std::vector<MeshProblem> problems;
   check_tensor(config, degrees.tensor, problems);
-  bool has_experts = false;
-  for (const bool is_moe : config.is_moe_layer) has_experts = has_experts || is_moe;
-  if (!has_experts && degrees.expert > 1) {
-    problems.push_back(
-        {"parallel.expert", fmt::format("parallel.expert = {}, but the model ({}) has no experts (use 1)",
-                                        degrees.expert, config.family)});
-  } else if (has_experts && config.experts % degrees.expert != 0) {
-    problems.push_back(
-        {"parallel.expert",
-         fmt::format("parallel.expert = {} does not divide the model's {} experts ({})", degrees.expert,
-                     config.experts,
-                     usable(config.experts, [&](std::int64_t n) { return config.experts % n == 0; }))});
-  }
+  check_expert_axis(config, {"parallel.expert", degrees.expert, {config.experts, "experts"}}, problems);
+  check_expert_axis(config,
+                    {"parallel.expert_tensor",
+                     degrees.expert_tensor,
+                     {config.expert_width, "columns of an expert (moe_intermediate_size)"}},
+                    problems);
   const auto refuse_above_one = [&](const std::string& key, std::int64_t degree) {
     if (degree == 1) return;
     problems.push_back({key, fmt::format("{} = {} is not built for this model (use 1)", key, degree)});
   };
-  refuse_above_one("parallel.expert_tensor", degrees.expert_tensor);
   refuse_above_one("parallel.context", degrees.context);
   refuse_above_one("parallel.pipeline", degrees.pipeline);
   return problems;

@@ -8,24 +8,26 @@
 ///                  weights that every rank holds whole      -                  all_reduce of dw
 ///                  vocabulary in the loss                   all_reduce (max, sums)   -
 ///   expert         experts                                  all_to_all twice   all_to_all twice
+///   expert_tensor  width of an expert                       all_gather in      reduce_scatter of dx
+///                                                           reduce_scatter out all_gather of dy
 ///   expert_data    rows of an expert (its replicas)         -                  all_reduce of dw (experts)
 ///   data           samples                                  -                  all_reduce of dw (dense)
 ///   tensor_context tokens of a micro batch (router)         all_reduce of balance counts     -
 ///   world          the loss and the gradient's norm         all_reduce         -
-///   context, pipeline, expert_tensor: groups exist in the mesh; nothing is split over them yet, the job
-///                  file refuses degrees above 1
+///   context, pipeline: groups exist in the mesh; nothing is split over them yet, the job file refuses
+///                  degrees above 1
 ///
 /// A dense weight's gradient is summed over data_context, and over tensor too where tensor ranks hold it
 /// whole and see different tokens. An expert's gradient already holds the tokens of all ranks of its expert
-/// group (dispatch brought them), so the sum over expert_data completes it: both are sums over the whole
-/// batch, and are scaled once.
+/// and expert_tensor groups (dispatch brought them), so the sum over expert_data completes it: both are sums
+/// over the whole batch, and are scaled once.
 ///
 ///   exchange.h           the collectives and messages, with their adjoints; back ends: one rank, MPI
 ///   pending.h            what was started and goes on while the rank computes
 ///   device/              the same for device memory: one rank, staged over MPI, NCCL (exchange_device.h)
 ///   placement.h          which GPU a rank uses
 ///   sequence_parallel.h  tokens to and from the tensor axis
-///   token_exchange.h     rows to and from the experts
+///   token_exchange.h     tokens to and from the ranks of their experts, once each
 ///   pipeline/            what each pipeline stage computes and when: schedules as values, and a simulator
 #include "parallel/exchange.h"
 #include "parallel/exchange_mpi.h"

@@ -34,9 +34,12 @@ models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
 
 Need need_on(const cluster::Mesh& mesh, const Question& question, double expert_load) {
   const std::int64_t tokens = question.micro_batch_tokens();
-  return {.memory = models::training_memory(
-              question.config, mesh, {.tokens = tokens, .targets = tokens, .expert_load = expert_load},
-              question.job.data.max_length, format_of(question.job, question.machine)),
+  const models::MicroBatchShape shape{.tokens = tokens,
+                                      .targets = tokens,
+                                      .expert_load = expert_load,
+                                      .routing = routing_of(question.job.moe.routing)};
+  return {.memory = models::training_memory(question.config, mesh, shape, question.job.data.max_length,
+                                            format_of(question.job, question.machine)),
           .libraries = question.machine.library_bytes()};
 }
 

@@ -37,6 +37,14 @@ models::Recompute recompute_of(job::Recompute recompute) {
   throw std::logic_error("a recompute of no kind");
 }
 
+kernels::Routing routing_of(job::Routing routing) {
+  switch (routing) {
+    case job::Routing::learned: return kernels::Routing::learned;
+    case job::Routing::even: return kernels::Routing::even;
+  }
+  throw std::logic_error("a routing of no kind");
+}
+
 void check_against_model(const job::Job& job, const models::ModelConfig& config) {
   job::Report report(job);
   for (const models::MeshProblem& problem : models::check_mesh(config, degrees_of(job.parallel)))

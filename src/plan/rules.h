@@ -1,6 +1,7 @@
 #pragma once
 #include "cluster/mesh.h"
 #include "job/job.h"
+#include "kernels/moe/router.h"
 #include "models/config.h"
 #include "models/decoder/recompute.h"
 #include "models/weight_state.h"
@@ -11,6 +12,7 @@ namespace moebius::plan {
 [[nodiscard]] cluster::Degrees degrees_of(const job::Parallel& parallel);
 [[nodiscard]] models::Truth truth_of(job::Master master);
 [[nodiscard]] models::Recompute recompute_of(job::Recompute recompute);
+[[nodiscard]] kernels::Routing routing_of(job::Routing routing);
 
 /// The rules that need the model's sizes. Throws UsageError with every problem.
 void check_against_model(const job::Job& job, const models::ModelConfig& config);

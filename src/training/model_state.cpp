@@ -24,10 +24,6 @@ Queue<S> timed_by(PhaseClock<S>& clock, Queue<S> queue) {
   return queue;
 }
 
-kernels::Routing routing_of(job::Routing routing) {
-  return routing == job::Routing::even ? kernels::Routing::even : kernels::Routing::learned;
-}
-
 optimizer::AdamSettings adam_settings(const job::Optimizer& settings) {
   return {.beta1 = settings.beta1,
           .beta2 = settings.beta2,
@@ -60,7 +56,7 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
                .staging = staging,
                .queue = queue},
               {.longest = job.data.max_length,
-               .routing = routing_of(job.moe.routing),
+               .routing = plan::routing_of(job.moe.routing),
                .recompute = plan::recompute_of(job.train.recompute),
                .group_layers = job.train.recompute_layers}) {}
 

@@ -22,19 +22,17 @@ void spoil(const test::DeviceTensor<T, Rank>& tensor) {  // 0xff would be -1, a 
 template <Space S>
 struct Plan {
   Tensor<std::int32_t, 2, S> ids, positions;
-  Tensor<std::int32_t, 1, S> starts, sources, assignments;
+  Tensor<std::int32_t, 1, S> starts, assignments;
 
   Plan(std::int64_t tokens, std::int64_t top_k, std::int64_t experts)
       : ids({tokens, top_k}),
         positions({tokens, top_k}),
         starts({experts + 1}),
-        sources({tokens * top_k}),
         assignments({tokens * top_k}) {}
   PermutePlan<S> op() const {
     return {.ids = ids.view(),
             .starts = starts.view(),
             .positions = positions.view(),
-            .sources = sources.view(),
             .assignments = assignments.view()};
   }
 };
@@ -56,45 +54,43 @@ void check_plan(Device& gpu, Sizes sizes, int absent) {
     host.ids[i] = goes ? id - id % (1 + std::int32_t(engine() % 3)) : -1;  // some experts are chosen more
   }
   put(host.ids, device.ids);
-  spoil(device.positions), spoil(device.starts), spoil(device.sources), spoil(device.assignments);
+  spoil(device.positions), spoil(device.starts), spoil(device.assignments);
   poison_scratch(gpu);
   permute_plan(device.op(), gpu.queue());
   permute_plan(host.op());
   CHECK(values_of<std::int32_t>(device.starts) == host.starts.values());
   CHECK(values_of<std::int32_t>(device.positions) == host.positions.values());
-  CHECK(values_of<std::int32_t>(device.sources) == host.sources.values());
   CHECK(values_of<std::int32_t>(device.assignments) == host.assignments.values());
 }
 
-/// Blocks of up to `most` rows, some empty, in `spare` more rows of room than they need.
-void check_regroup(Device& gpu, std::int64_t parts, std::int64_t groups, int most, std::int64_t spare) {
-  CAPTURE(parts, groups, most, spare);
-  const Tensor<std::int32_t, 2> counts({parts, groups});
-  std::mt19937 engine(unsigned(parts * 100 + groups));
-  std::int64_t rows = spare;
-  for (std::int64_t i = 0; i < counts.count(); ++i) {
-    counts[i] = engine() % 4 == 0 ? 0 : std::int32_t(engine() % unsigned(most + 1));
-    rows += counts[i];
+/// Groups of `size` experts from number 3 on; experts before and behind them are elsewhere.
+void check_groups(Device& gpu, Sizes sizes, std::int64_t size) {
+  const auto [tokens, top_k, groups] = sizes;
+  CAPTURE(tokens, top_k, groups, size);
+  const Plan<Space::host> host(tokens, top_k, groups);
+  const Plan<Space::device> device(tokens, top_k, groups);
+  std::mt19937 engine(unsigned(tokens + groups));
+  const auto experts = std::int32_t(groups * size + 7);
+  for (std::int64_t i = 0; i < host.ids.count(); ++i) {
+    // Those of a token differ: one of each top_k.
+    const auto id = std::int32_t(i % top_k + top_k * std::int64_t(engine() % std::uint64_t(experts)));
+    host.ids[i] = id < experts ? id : -1;
   }
-  const Tensor<std::int32_t, 1> starts({groups + 1}), sources({rows}), positions({rows});
-  const test::DeviceTensor<std::int32_t, 2> device_counts({parts, groups});
-  const test::DeviceTensor<std::int32_t, 1> device_starts({groups + 1}), device_sources({rows}),
-      device_positions({rows});
-  put(counts, device_counts);
-  spoil(device_starts), spoil(device_sources), spoil(device_positions);
+  put(host.ids, device.ids);
+  spoil(device.positions), spoil(device.starts), spoil(device.assignments);
   poison_scratch(gpu);
-  regroup_plan(RegroupPlan<Space::device>{.counts = device_counts.view(),
-                                          .starts = device_starts.view(),
-                                          .sources = device_sources.view(),
-                                          .positions = device_positions.view()},
-               gpu.queue());
-  regroup_plan(RegroupPlan<Space::host>{.counts = counts.view(),
-                                        .starts = starts.view(),
-                                        .sources = sources.view(),
-                                        .positions = positions.view()});
-  CHECK(values_of<std::int32_t>(device_starts) == starts.values());
-  CHECK(values_of<std::int32_t>(device_sources) == sources.values());
-  CHECK(values_of<std::int32_t>(device_positions) == positions.values());
+  PermutePlan<Space::device> device_op = device.op();
+  PermutePlan<Space::host> host_op = host.op();
+  device_op.first = host_op.first = 3;
+  device_op.experts_per_group = host_op.experts_per_group = size;
+  permute_plan(host_op);
+  device_op.assignments.shape[0] = host.starts[groups];
+  permute_plan(device_op, gpu.queue());
+  CHECK(values_of<std::int32_t>(device.starts) == host.starts.values());
+  CHECK(values_of<std::int32_t>(device.positions) == host.positions.values());
+  auto assignments = values_of<std::int32_t>(device.assignments), expected = host.assignments.values();
+  assignments.resize(std::size_t(host.starts[groups])), expected.resize(assignments.size());
+  CHECK(assignments == expected);
 }
 
 /// Rows of x to be gathered, behind `skipped` numbers that make them start off 16 bytes.
@@ -154,30 +150,15 @@ void check_spread(Device& gpu, std::int64_t width, std::int64_t choices, std::in
   const Source<T> source(kTokens, width, skipped);
   const Tensor<std::int32_t, 2> index({kTokens, choices});
   for (std::int64_t i = 0; i < index.count(); ++i) index[i] = i % 6 == 4 ? -1 : std::int32_t(rows - 1 - i);
-  const Tensor<float, 2> y({rows, width}), weights({kTokens, choices});
-  const Tensor<float, 1> row_weight({rows});
+  const Tensor<float, 2> y({rows, width});
   const test::DeviceTensor<std::int32_t, 2> device_index({kTokens, choices});
   const test::DeviceTensor<T, 2> device_y({rows, width});
-  const test::DeviceTensor<float, 2> device_weights({kTokens, choices});
-  const test::DeviceTensor<float, 1> device_row_weight({rows});
-  fill_normal(weights, 8);
-  test::fill(y, 2.0f), test::fill(row_weight, 3.0f);
-  put(index, device_index), put(weights, device_weights), put(y, device_y);
-  put(row_weight, device_row_weight);
+  test::fill(y, 2.0f);
+  put(index, device_index), put(y, device_y);
   check(cudaDeviceSynchronize());
-  SpreadRows<T, Space::device> op{
-      .x = source.view, .index = device_index.view(), .y = device_y.view(), .weights = {}, .row_weight = {}};
-  spread_rows(op, gpu.queue());
-  CHECK(values_of<float>(device_row_weight) == row_weight.values());
-  op.weights = device_weights.view(), op.row_weight = device_row_weight.view();
-  spread_rows(op, gpu.queue());
-  spread_rows<float>({.x = source.host.view(),
-                      .index = index.view(),
-                      .y = y.view(),
-                      .weights = weights.view(),
-                      .row_weight = row_weight.view()});
+  spread_rows<T>({.x = source.view, .index = device_index.view(), .y = device_y.view()}, gpu.queue());
+  spread_rows<float>({.x = source.host.view(), .index = index.view(), .y = y.view()});
   CHECK(values_of<float>(device_y) == y.values());
-  CHECK(values_of<float>(device_row_weight) == row_weight.values());
 }
 
 }  // namespace
@@ -193,17 +174,13 @@ TEST_CASE("permute_plan on the device is that of the host", "[kernels][permute][
   check_plan(gpu, {0, 8, 128}, 0);
   const Plan<Space::device> large(1, 1, 1025);
   CHECK_THROWS_WITH(permute_plan(large.op(), gpu.queue()),
-                    "permute.starts: 1025 experts, at most 1024 on a device");
+                    "permute.starts: 1025 groups, at most 1024 on a device");
 }
 
-TEST_CASE("regroup_plan on the device is that of the host", "[kernels][permute][gpu]") {
+TEST_CASE("permute_plan by groups on the device is that of the host", "[kernels][permute][gpu]") {
   Device gpu(0);
-  for (const std::int64_t spare : {0, 300}) {
-    check_regroup(gpu, 1, 1, 5, spare);
-    check_regroup(gpu, 2, 3, 4, spare);
-    check_regroup(gpu, 8, 16, 100, spare);
-    check_regroup(gpu, 60, 41, 3, spare);  // more blocks than threads of the scan
-    check_regroup(gpu, 3, 5, 0, spare);
+  for (const Sizes sizes : {Sizes{1, 1, 1}, {200, 3, 7}, {1000, 8, 8}, {3000, 8, 64}, {700, 5, 2}}) {
+    for (const std::int64_t size : {1, 2, 16}) check_groups(gpu, sizes, size);
   }
 }
 

@@ -258,8 +258,14 @@ TEST_CASE("a mesh that does not fit the model is refused with degrees that do", 
   CHECK(problems[0].text ==
         "parallel.tensor = 3 does not divide the model's 2 key and value heads (use 1, 2)");
   CHECK(problems[1].text == "parallel.expert = 3 does not divide the model's 8 experts (use 1, 2, 4, 8)");
+  const auto width = check_mesh(config, {.expert_tensor = 5});
+  REQUIRE(width.size() == 1);
+  CHECK(width[0].key == "parallel.expert_tensor");
+  CHECK(width[0].text ==
+        "parallel.expert_tensor = 5 does not divide the model's 48 columns of an expert "
+        "(moe_intermediate_size) (use 1, 2, 3, 4, 6, 8, 12, 16, 24, 48)");
   const auto dense = check_mesh(read(dense_json("qwen2")), {.expert = 2, .expert_tensor = 2});
   REQUIRE(dense.size() == 2);
   CHECK(dense[0].text == "parallel.expert = 2, but the model (qwen2) has no experts (use 1)");
-  CHECK(dense[1].text == "parallel.expert_tensor = 2 is not built for this model (use 1)");
+  CHECK(dense[1].text == "parallel.expert_tensor = 2, but the model (qwen2) has no experts (use 1)");
 }

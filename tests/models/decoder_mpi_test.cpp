@@ -146,8 +146,8 @@ void check_memory_with(const models::MemoryFormat& format, const models::ModelCo
   test::Packed packed;
   packed.append(row);
   test::train_micro_batch(rig, packed, 1);
-  const models::ModelMemory memory =
-      models::training_memory(config, exchange.mesh(), {.tokens = 64, .targets = 63}, 64, format);
+  const models::ModelMemory memory = models::training_memory(
+      config, exchange.mesh(), {.tokens = 64, .targets = 63, .routing = kernels::Routing::even}, 64, format);
   CHECK(rig.activations().peak_bytes() == memory.activations + memory.lists);
   CHECK(rig.remade().peak_bytes() == memory.remade);
   // The formula takes the largest of the shares of an uneven vocabulary.
@@ -206,8 +206,10 @@ void on_every_mesh(const Check& check) {
   for (const models::ModelConfig& config : {test::tiny_moe(), test::tiny_dense()}) {
     for (std::int64_t tensor = 1; tensor <= cluster.size(); tensor *= 2) {
       for (std::int64_t expert = 1; expert <= cluster.size(); expert *= 2) {
-        const cluster::Degrees degrees{.tensor = tensor, .expert = expert};
-        if (models::check_mesh(config, degrees).empty()) check(config, cluster, degrees);
+        for (std::int64_t width = 1; expert * width <= cluster.size(); width *= 2) {
+          const cluster::Degrees degrees{.tensor = tensor, .expert = expert, .expert_tensor = width};
+          if (models::check_mesh(config, degrees).empty()) check(config, cluster, degrees);
+        }
       }
     }
   }

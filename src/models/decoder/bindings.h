@@ -33,8 +33,8 @@ class Bindings {
   }
   [[nodiscard]] layers::MoeParameters<E, S> moe(const std::string& layer) const {
     return {.router = matrix(layer + "router"),
-            .gate_up = by_expert(layer + "experts.gate_up"),
-            .down = by_expert(layer + "experts.down")};
+            .experts = {.gate_up = by_expert(layer + "experts.gate_up"),
+                        .down = by_expert(layer + "experts.down")}};
   }
   /// The output projection, which may be the embedding table.
   [[nodiscard]] View<E, 2, S> lm_head() const {

@@ -18,7 +18,7 @@ kernels::WeightSum weight_sum_of(const ModelConfig& config) {
 }
 
 void expect_buildable(const Mesh& mesh) {
-  for (const Axis axis : {Axis::context, Axis::pipeline, Axis::expert_tensor}) {
+  for (const Axis axis : {Axis::context, Axis::pipeline}) {
     if (mesh.degree(axis) > 1) {
       throw std::logic_error("a decoder cannot be split over the axis " + cluster::name_of(axis));
     }

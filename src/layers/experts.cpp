@@ -1,0 +1,109 @@
+#include "layers/experts.h"
+
+#include "kernels/dense/swiglu.h"
+#include "kernels/moe/grouped_gemm.h"
+#include "kernels/moe/permute.h"
+
+namespace moebius::layers {
+
+template <Platform P>
+void Experts<P>::plan(const Routes& routes, Saved& saved, Context<P>& context) const {
+  Arena<kSpace>& kept = context.activations;
+  saved.starts = kept.template make<std::int32_t>(weights.down.shape[0] + 1);
+  saved.positions = kept.template make<std::int32_t>(routes.ids.shape);
+  saved.assignments = kept.template make<std::int32_t>(routes.rows);
+  saved.weights = routes.weights;
+  kernels::permute_plan(kernels::PermutePlan<kSpace>{.ids = routes.ids,
+                                                     .starts = saved.starts,
+                                                     .positions = saved.positions,
+                                                     .assignments = saved.assignments,
+                                                     .first = first},
+                        context.queue);
+}
+
+template <Platform P>
+void Experts<P>::make_rows(Saved& saved, Context<P>& context) const {
+  saved.rows = context.remade.template make<T>(saved.assignments.size(), weights.down.shape[1]);
+}
+
+template <Platform P>
+void Experts<P>::activate(Saved& saved, Context<P>& context) const {
+  mark(Part::experts, context.queue);
+  const std::int64_t rows = saved.rows.shape[0], width = weights.down.shape[2];
+  saved.gate_up = context.remade.template make<T>(rows, 2 * width);
+  saved.active = context.remade.template make<T>(rows, width);
+  kernels::grouped_gemm_forward(
+      kernels::GroupedGemmForward<T, kSpace>{
+          .x = saved.rows, .w = weights.gate_up, .starts = saved.starts, .y = saved.gate_up},
+      context.queue);
+  kernels::swiglu_forward(kernels::SwigluForward<T, kSpace>{.gate_up = saved.gate_up,
+                                                            .weights = saved.weights.flat(),
+                                                            .weight_of = saved.assignments,
+                                                            .y = saved.active},
+                          context.queue);
+}
+
+template <Platform P>
+void Experts<P>::forward(const Saved& saved, View<T, 2, kSpace> y, Context<P>& context) const {
+  kernels::grouped_gemm_forward(
+      kernels::GroupedGemmForward<T, kSpace>{
+          .x = saved.active, .w = weights.down, .starts = saved.starts, .y = y},
+      context.queue);
+}
+
+template <Platform P>
+void Experts<P>::backward(View<T, 2, kSpace> dy_to_dx, View<float, 2, kSpace> dweights, const Saved& saved,
+                          const Gradients& gradients, Context<P>& context) const {
+  mark(Part::experts, context.queue);
+  const ArenaScope scope(context.workspace);
+  const View<T, 2, kSpace> dactive = context.workspace.template make<T>(saved.active.shape);
+  const View<T, 2, kSpace> dgate_up = context.workspace.template make<T>(saved.gate_up.shape);
+  kernels::grouped_gemm_weight_gradient(
+      kernels::GroupedGemmWeightGradient<T, kSpace, G>{.dy = dy_to_dx,
+                                                       .x = saved.active,
+                                                       .starts = saved.starts,
+                                                       .dw = gradients.down,
+                                                       .into = context.into},
+      context.queue);
+  kernels::grouped_gemm_input_gradient(
+      kernels::GroupedGemmInputGradient<T, kSpace>{
+          .dy = dy_to_dx, .w = weights.down, .starts = saved.starts, .dx = dactive},
+      context.queue);
+  kernels::swiglu_backward(kernels::SwigluBackward<T, kSpace>{.dy = dactive,
+                                                              .gate_up = saved.gate_up,
+                                                              .weights = saved.weights.flat(),
+                                                              .weight_of = saved.assignments,
+                                                              .dgate_up = dgate_up,
+                                                              .dweights = dweights.flat()},
+                           context.queue);
+  kernels::grouped_gemm_weight_gradient(
+      kernels::GroupedGemmWeightGradient<T, kSpace, G>{.dy = dgate_up,
+                                                       .x = saved.rows,
+                                                       .starts = saved.starts,
+                                                       .dw = gradients.gate_up,
+                                                       .into = context.into},
+      context.queue);
+  kernels::grouped_gemm_input_gradient(
+      kernels::GroupedGemmInputGradient<T, kSpace>{
+          .dy = dgate_up, .w = weights.gate_up, .starts = saved.starts, .dx = dy_to_dx},
+      context.queue);
+}
+
+template <Platform P>
+void Experts<P>::spread(View<const T, 2, kSpace> tokens, View<T, 2, kSpace> rows, const Saved& saved,
+                        Context<P>& context) {
+  kernels::spread_rows(kernels::SpreadRows<T, kSpace>{.x = tokens, .index = saved.positions, .y = rows},
+                       context.queue);
+}
+
+template <Platform P>
+void Experts<P>::sum(View<const T, 2, kSpace> rows, View<T, 2, kSpace> tokens, const Saved& saved,
+                     Context<P>& context) {
+  kernels::gather_sum(kernels::GatherSum<T, kSpace>{.x = rows, .index = saved.positions, .y = tokens},
+                      context.queue);
+}
+
+#define INSTANTIATE(P) template struct Experts<P>;
+MOEBIUS_EACH_PLATFORM(INSTANTIATE)
+
+}  // namespace moebius::layers
