@@ -5,6 +5,7 @@
 #include <charconv>
 #include <fmt/format.h>
 #include <functional>
+#include <map>
 #include <memory>
 #include <sstream>
 
@@ -25,6 +26,16 @@ CLI::Validator at_least(double least) {
     return is_number ? "" : fmt::format("{} is not a number from {} to {}", text, least, kMost);
   };
   return {complaint, fmt::format("(>= {})", least)};
+}
+
+/// An option of one of these words. (CLI11's own validator for it prints the enumerators as characters.)
+template <class E>
+void add_choice(CLI::App* command, const char* name, E& value, const std::map<std::string, E>& choices) {
+  const auto take = [&value, choices](const std::string& word) { value = choices.at(word); };
+  std::vector<std::string> words;
+  words.reserve(choices.size());
+  for (const auto& [word, choice] : choices) words.push_back(word);
+  command->add_option_function<std::string>(name, take)->check(CLI::IsMember(words));
 }
 
 /// Collects the commands while CLI11 parses; `chosen` is what the user wrote.
@@ -76,14 +87,13 @@ void Grammar::add_job(CLI::App* command, JobArguments& job) {
 void Grammar::add_inference(CLI::App* command, InferenceSettings& settings) {
   command->add_option("--tensor", settings.tensor, "ranks that share a layer")->check(at_least(1));
   command->add_option("--expert", settings.expert, "ranks that share the experts")->check(at_least(1));
-  const std::map<std::string, job::Device> devices{
-      {"auto", job::Device::automatic}, {"cpu", job::Device::cpu}, {"cuda", job::Device::cuda}};
-  command->add_option("--device", settings.device, "auto, cpu or cuda")
-      ->transform(CLI::CheckedTransformer(devices));
-  const std::map<std::string, job::Precision> precisions{
-      {"auto", job::Precision::automatic}, {"fp32", job::Precision::fp32}, {"bf16", job::Precision::bf16}};
-  command->add_option("--precision", settings.precision, "auto (bf16 on a GPU), fp32 or bf16")
-      ->transform(CLI::CheckedTransformer(precisions));
+  add_choice<job::Device>(
+      command, "--device", settings.device,
+      {{"auto", job::Device::automatic}, {"cpu", job::Device::cpu}, {"cuda", job::Device::cuda}});
+  add_choice<job::Precision>(command, "--precision", settings.precision,
+                             {{"auto", job::Precision::automatic},  // bf16 on a GPU
+                              {"fp32", job::Precision::fp32},
+                              {"bf16", job::Precision::bf16}});
 }
 
 void Grammar::refuse_adapter(CLI::App* command) {

@@ -56,6 +56,17 @@ TEST_CASE("every command takes the arguments that the design gives it", "[comman
   parsed<VersionCommand>({"version"});
 }
 
+TEST_CASE("devices and precisions are words", "[commands]") {
+  const auto score =
+      parsed<ScoreCommand>({"score", "m", "--input", "t", "--device", "cpu", "--precision", "fp32"});
+  CHECK(score.inference.device == job::Device::cpu);
+  CHECK(score.inference.precision == job::Precision::fp32);
+  const Reply wrong = refused({"score", "m", "--input", "t", "--device", "gpu"});
+  CHECK(wrong.text.find("gpu not in {auto,cpu,cuda}") != std::string::npos);
+  const Reply help = refused({"score", "--help"});
+  CHECK(help.text.find("--precision TEXT:{auto,bf16,fp32}") != std::string::npos);
+}
+
 TEST_CASE("what is wrong or not built on the command line ends with exit code 2", "[commands]") {
   CHECK(refused({"trian", "a.toml"}).text == "unknown command 'trian' (did you mean 'train'?)");
   CHECK(refused({"plan", "a.toml", "--schedule"}).text ==
