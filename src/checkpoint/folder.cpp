@@ -102,7 +102,7 @@ path Folder::save(const WriteRequest& request, std::int64_t keep) {
     contents = request.contents;
     contents.sequence = next_sequence(path_);
   });
-  WriteRequest numbered{contents, request.table, request.slabs, request.groups, request.buffer_bytes};
+  WriteRequest numbered{contents, request.table, request.groups, request.buffer_bytes};
   write_checkpoint(file, numbered, cluster_);
   cluster_.on_first_rank("update the checkpoint folder", [&] {
     publish_latest(file.filename().string());

@@ -50,6 +50,19 @@ void expect_file_name(const std::string& name) {
   if (!plain) throw Hdf5Error("'" + name + "' is not the name of a model file");
 }
 
+/// The elements that `runs` lead to, side by side; in `packed` where they are not so already.
+std::span<const std::byte> part_of(std::span<const std::byte> elements, const std::vector<Run>& runs,
+                                   std::int64_t element_bytes, std::vector<std::byte>& packed) {
+  const std::int64_t bytes = (runs.back().local + runs.back().count) * element_bytes;
+  if (runs.size() == 1)
+    return elements.subspan(std::size_t(runs.front().whole * element_bytes), std::size_t(bytes));
+  if (std::int64_t(packed.size()) < bytes) packed.resize(std::size_t(bytes));
+  for (const Run& run : runs)
+    std::memcpy(packed.data() + run.local * element_bytes, elements.data() + run.whole * element_bytes,
+                std::size_t(run.count * element_bytes));
+  return std::span(packed).first(std::size_t(bytes));
+}
+
 }  // namespace
 
 class Reader::Impl {
@@ -93,8 +106,14 @@ class Reader::Impl {
     return {buffer.data(), std::size_t(bytes)};
   }
 
-  void read_parameter(const std::string& name, const Slab& wanted, std::size_t parameter,
-                      const SlabSink& sink, std::vector<std::byte>& buffer) const;
+  /// What a parameter is read for and through.
+  struct Reading {
+    std::size_t parameter;
+    std::span<const Slab> wanted;
+    const SlabSink& sink;
+    std::vector<std::byte>&stored, &packed;
+  };
+  void read_parameter(const std::string& name, const Reading& reading) const;
 
   path path_;
   Handle file_;
@@ -163,23 +182,22 @@ class Reader::Impl {
   }
 };
 
-void Reader::Impl::read_parameter(const std::string& name, const Slab& wanted, std::size_t parameter,
-                                  const SlabSink& sink, std::vector<std::byte>& buffer) const {
+void Reader::Impl::read_parameter(const std::string& name, const Reading& reading) const {
   const Dataset dataset = open_dataset(file_.get(), name);
   const Dtype dtype = dtype_of(dataset.type.get());
   const auto slabs = slabs_of_.find(name);
   if (slabs == slabs_of_.end()) return;  // a tensor without elements
   for (const std::size_t i : slabs->second) {
     const Slab& stored = table_.slabs[i].slab;
-    const std::optional<Slab> common = intersection(stored, wanted);
-    if (!common) continue;
-    const std::span<std::byte> elements = load_slab(dataset, table_.slabs[i], buffer);
-    // What is wanted moves to the front: never past an element that is still to move.
-    for (const Run& run : runs_inside(stored, *common))
-      std::memmove(elements.data() + run.local * dataset.element_bytes,
-                   elements.data() + run.whole * dataset.element_bytes,
-                   std::size_t(run.count * dataset.element_bytes));
-    sink(parameter, *common, {dtype, elements.first(std::size_t(common->size() * dataset.element_bytes))});
+    std::span<const std::byte> elements;  // of all that is stored here; read when some of it is wanted
+    for (const Slab& wanted : reading.wanted) {
+      const std::optional<Slab> common = intersection(stored, wanted);
+      if (!common) continue;
+      if (elements.empty()) elements = load_slab(dataset, table_.slabs[i], reading.stored);
+      reading.sink(
+          reading.parameter, *common,
+          {dtype, part_of(elements, runs_inside(stored, *common), dataset.element_bytes, reading.packed)});
+    }
   }
 }
 
@@ -224,14 +242,13 @@ void Reader::expect_tensors(std::string_view group, const models::ParameterTable
   if (!stored.empty()) fail(fmt::format("the model has no tensor '{}{}'", prefix, stored.begin()->first));
 }
 
-void Reader::read(std::string_view group, const models::ParameterTable& table, std::span<const Slab> wanted,
+void Reader::read(std::string_view group, const models::ParameterTable& table, const SlabLists& wanted,
                   const SlabSink& sink) const {
   expect_tensors(group, table);
-  std::vector<std::byte> buffer;
+  std::vector<std::byte> stored, packed;
   for (std::size_t i = 0; i < table.size(); ++i) {
     const std::string name = std::string(group) + "/" + table[i].name;
-    if (wanted[i].size() > 0)
-      impl_->telling([&] { impl_->read_parameter(name, wanted[i], i, sink, buffer); });
+    impl_->telling([&] { impl_->read_parameter(name, {i, wanted[i], sink, stored, packed}); });
   }
 }
 

@@ -55,11 +55,16 @@ class Reader {
   /// Throws InputError naming the tensor where the group's tensors are not the table's: one is missing, is
   /// not in the table, or has another shape.
   void expect_tensors(std::string_view group, const models::ParameterTable& table) const;
-  /// Gives `sink` the wanted slab of each parameter (no elements: none), in parts, one parameter after the
-  /// other. Needs one buffer of the size that the writer used. Throws as expect_tensors does; DamagedError,
-  /// naming the tensor and the place, where a checksum is wrong.
-  void read(std::string_view group, const models::ParameterTable& table, std::span<const Slab> wanted,
+  /// Gives `sink` the wanted slabs of each parameter, in parts, one parameter after the other. Needs two
+  /// buffers of the size that the writer used. Throws as expect_tensors does; DamagedError, naming the tensor
+  /// and the place, where a checksum is wrong.
+  void read(std::string_view group, const models::ParameterTable& table, const SlabLists& wanted,
             const SlabSink& sink) const;
+  /// The same with one slab of each parameter.
+  void read(std::string_view group, const models::ParameterTable& table, std::span<const Slab> wanted,
+            const SlabSink& sink) const {
+    read(group, table, lists_of(wanted), sink);
+  }
 
   /// Checks every `ranks`-th slab of the file, from number `rank` on: what is wrong, one line each; none
   /// where all is well.

@@ -14,23 +14,26 @@
 /// returns.
 namespace moebius::checkpoint {
 
+using models::AnyOwned;
 using models::AnyShards;
 using models::WeightState;
 
-/// What this rank writes: the shards that it owns, nothing of the others.
-[[nodiscard]] std::vector<Slab> owned_slabs(const models::ShardLayout& layout);
 /// What this rank needs to read: its shard of every parameter.
 [[nodiscard]] std::vector<Slab> local_slabs(const models::ShardLayout& layout);
 
-/// A group of datasets with the elements of `shards` in their type, bit for bit. The shards' memory is read
-/// when the request is written.
+/// A group of datasets with the elements of `shards` in their type, bit for bit: of the ranks that hold a
+/// shard, one writes it. The shards' memory is read when the request is written.
 template <Space S>
 [[nodiscard]] TensorGroup group_of(const std::string& name, const std::type_identity_t<AnyShards<S>>& shards,
                                    Queue<S> queue);
 [[nodiscard]] inline TensorGroup group_of(const std::string& name, const AnyShards<Space::host>& shards) {
   return group_of(name, shards, Queue<Space::host>());
 }
-/// A group of float32 datasets with the fp32 values of the weights, bit for bit.
+/// The same of what the optimizer keeps: each rank writes what it owns.
+template <Space S>
+[[nodiscard]] TensorGroup group_of_owned(const std::string& name, const AnyOwned<S>& values, Queue<S> queue);
+/// A group of float32 datasets with the fp32 values of the weights, bit for bit: each rank writes what it
+/// owns. Not where weights are their own truth.
 template <class T, Space S>
 [[nodiscard]] TensorGroup truth_group_of(const std::string& name, const WeightState<T, S>& state,
                                          Queue<S> queue);
@@ -55,6 +58,10 @@ inline void read_shards(const Reader& reader, const std::string& group,
                         const AnyShards<Space::host>& shards) {
   read_shards(reader, group, shards, Queue<Space::host>());
 }
+
+/// The same into what this rank owns.
+template <Space S>
+void read_owned(const Reader& reader, const std::string& group, const AnyOwned<S>& values, Queue<S> queue);
 
 /// Reads the weights: from their fp32 values where the file has them, else as they are stored.
 template <class T, Space S>

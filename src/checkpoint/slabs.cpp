@@ -44,6 +44,42 @@ std::vector<Slab> pieces_of(const Slab& slab, std::int64_t longest) {
   }
 }
 
+std::vector<Slab> slabs_of(const Slab& slab, Range range) {
+  if (range.size() == 0) return {};
+  if (range.size() == slab.size()) return {slab};
+  // Elements of one index of the first dim that has more than one.
+  std::size_t dim = 0;
+  while (slab.ranges[dim].size() == 1) ++dim;
+  const std::int64_t inner = slab.size() / slab.ranges[dim].size();
+  const auto at = [&](Range indices) {
+    Slab part = slab;
+    part.ranges[dim] = {slab.ranges[dim].begin + indices.begin, slab.ranges[dim].begin + indices.end};
+    return part;
+  };
+  std::vector<Slab> found;
+  const auto add = [&](Range elements) {  // of one index
+    const std::int64_t index = elements.begin / inner, origin = index * inner;
+    for (Slab& part : slabs_of(at({index, index + 1}), {elements.begin - origin, elements.end - origin}))
+      found.push_back(std::move(part));
+  };
+  const Range whole{divide_up(range.begin, inner), range.end / inner};
+  if (whole.begin > whole.end) {  // inside of one index
+    add(range);
+    return found;
+  }
+  if (range.begin < whole.begin * inner) add({range.begin, whole.begin * inner});
+  if (whole.size() > 0) found.push_back(at(whole));
+  if (whole.end * inner < range.end) add({whole.end * inner, range.end});
+  return found;
+}
+
+SlabLists lists_of(std::span<const Slab> slabs) {
+  SlabLists lists;
+  lists.reserve(slabs.size());
+  for (const Slab& slab : slabs) lists.push_back({slab});
+  return lists;
+}
+
 std::optional<Slab> intersection(const Slab& a, const Slab& b) {
   Slab common;
   for (std::size_t dim = 0; dim < a.ranges.size(); ++dim) {

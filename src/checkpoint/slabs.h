@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,15 @@ using models::Slab;
 /// possible: it spans whole trailing dims, a range of one dim, and one index of the dims before. A slab
 /// without elements has no pieces.
 [[nodiscard]] std::vector<Slab> pieces_of(const Slab& slab, std::int64_t longest);
+
+/// Elements [range.begin, range.end) of a slab, packed and row-major, as the fewest slabs, in that order: up
+/// to twice the dims less one.
+[[nodiscard]] std::vector<Slab> slabs_of(const Slab& slab, Range range);
+
+/// Slabs of each parameter of a table.
+using SlabLists = std::vector<std::vector<Slab>>;
+/// One slab of each.
+[[nodiscard]] SlabLists lists_of(std::span<const Slab> slabs);
 
 /// What two slabs of the same tensor share; nothing where they do not touch.
 [[nodiscard]] std::optional<Slab> intersection(const Slab& a, const Slab& b);

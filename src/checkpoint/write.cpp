@@ -107,7 +107,11 @@ class SlabWriter {
   [[nodiscard]] Dtype dtype() const { return group().dtypes[parameter()]; }
   [[nodiscard]] std::int64_t bytes_of(const Slab& piece) const { return piece.size() * size_of(dtype()); }
   [[nodiscard]] std::vector<Slab> pieces() const {
-    return pieces_of(request_.slabs[parameter()], longest_piece(request_, dtype()));
+    std::vector<Slab> all;
+    for (const Slab& slab : group().slabs[parameter()]) {
+      for (Slab& piece : pieces_of(slab, longest_piece(request_, dtype()))) all.push_back(std::move(piece));
+    }
+    return all;
   }
 
   /// Agrees on the plans of all tensors at once, and makes the buffer for this rank's largest piece.
@@ -117,8 +121,10 @@ class SlabWriter {
     for (tensor_ = 0; tensor_ < plans_.size(); ++tensor_) {
       const std::vector<Slab> mine = pieces();
       plans_[tensor_].calls = std::int64_t(mine.size());
-      for (const Slab& piece : mine) buffer_bytes = std::max(buffer_bytes, bytes_of(piece));
-      if (!mine.empty()) plans_[tensor_].scattered = is_scattered(mine.front());
+      for (const Slab& piece : mine) {
+        buffer_bytes = std::max(buffer_bytes, bytes_of(piece));
+        if (is_scattered(piece)) plans_[tensor_].scattered = 1;
+      }
     }
     buffer_ = std::make_unique_for_overwrite<std::byte[]>(std::size_t(buffer_bytes));
     static_assert(sizeof(TensorPlan) == 2 * sizeof(std::int64_t));

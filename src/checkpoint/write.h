@@ -27,15 +27,14 @@ inline const std::string kExpAvgSq = "optimizer/exp_avg_sq";
 struct TensorGroup {
   std::string name;
   std::vector<Dtype> dtypes;  // of each parameter's dataset
+  /// What this rank writes of each parameter; none: nothing. Those of all ranks cover it exactly once.
+  SlabLists slabs;
   SlabSource source;
 };
 
 struct WriteRequest {
   const Contents& contents;  // rank 0's counts
   const models::ParameterTable& table;
-  /// What this rank writes of each parameter; no elements: nothing. Those of all ranks cover each parameter
-  /// exactly once.
-  std::vector<Slab> slabs;
   std::vector<TensorGroup> groups;
   /// Size of the one buffer of each rank, through which everything goes; 1 GiB at most.
   std::int64_t buffer_bytes = std::int64_t{1} << 26;

@@ -60,17 +60,14 @@ void import_model(const HubWeights& weights, const models::ModelFiles& files,
                   const std::filesystem::path& checkpoint, cluster::Cluster& cluster) {
   const models::ParameterTable& table = weights.table();
   const checkpoint::Contents contents{.model_files = files};
-  checkpoint::TensorGroup parameters{.name = checkpoint::kParameters};
+  const auto shares = checkpoint::even_slabs(table, cluster.size(), cluster.rank());
+  checkpoint::TensorGroup parameters{.name = checkpoint::kParameters, .slabs = checkpoint::lists_of(shares)};
   for (std::size_t i = 0; i < table.size(); ++i) parameters.dtypes.push_back(weights.stored_dtype(i));
   parameters.source = [&](std::size_t parameter, const models::Slab& slab, std::span<std::byte> elements) {
     weights.read_slab(parameter, slab, elements.data());
   };
-  checkpoint::write_checkpoint(checkpoint,
-                               {.contents = contents,
-                                .table = table,
-                                .slabs = checkpoint::even_slabs(table, cluster.size(), cluster.rank()),
-                                .groups = {std::move(parameters)}},
-                               cluster);
+  checkpoint::write_checkpoint(
+      checkpoint, {.contents = contents, .table = table, .groups = {std::move(parameters)}}, cluster);
 }
 
 }  // namespace moebius::hub

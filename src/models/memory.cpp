@@ -225,9 +225,13 @@ class Extents {
   std::int64_t rows_;   // of this rank's experts
 };
 
-/// Elements of this rank's flat buffers.
-std::int64_t shard_elements(const ModelConfig& config, const Mesh& mesh) {
-  return ShardLayout(parameter_table(config), mesh).size();
+/// Elements of this rank's flat buffers, and of those the ones that it owns.
+struct Elements {
+  std::int64_t flat, owned;
+};
+Elements elements_of(const ModelConfig& config, const Mesh& mesh) {
+  const ShardLayout layout(parameter_table(config), mesh);
+  return {layout.size(), Ownership(layout, mesh).size()};
 }
 
 std::int64_t truth_bytes(Truth truth) {
@@ -277,11 +281,11 @@ Kept kept_by_layers(const ModelConfig& config, const Extents& of, const MemoryFo
 ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
                             std::int64_t longest, const MemoryFormat& format) {
   const Extents of(config, mesh, shape, format);
-  const std::int64_t elements = shard_elements(config, mesh);
+  const auto [elements, owned] = elements_of(config, mesh);
   ModelMemory memory{.weights = of.room(elements, format.storage),
                      .gradients = of.room(elements, format.gradient),
-                     .moments = 2 * of.room(elements, format.moment)};
-  if (format.truth != Truth::weights) memory.truth = of.room(elements, truth_bytes(format.truth));
+                     .moments = 2 * of.room(owned, format.moment)};
+  if (format.truth != Truth::weights) memory.truth = of.room(owned, truth_bytes(format.truth));
   // The embedding and the gradient in the hidden states; the last norm with its sum; log-probabilities.
   const bool full = format.recompute == Recompute::full, selective = format.recompute == Recompute::selective;
   const Kept kept = kept_by_layers(config, of, format);
@@ -307,7 +311,7 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
 ModelMemory scoring_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
                            std::int64_t longest, const MemoryFormat& format) {
   const Extents of(config, mesh, shape, format);
-  ModelMemory memory{.weights = of.room(shard_elements(config, mesh), format.storage)};
+  ModelMemory memory{.weights = of.room(elements_of(config, mesh).flat, format.storage)};
   const std::int64_t last_norm = of.norm_kept() + of.norm_remade();  // stands after the layers
   std::int64_t layer = last_norm, forward = of.embedding();
   for (const bool is_moe : config.is_moe_layer) {

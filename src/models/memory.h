@@ -31,8 +31,8 @@ struct MemoryFormat {
 /// Bytes of this rank by purpose.
 struct ModelMemory {
   std::int64_t weights = 0, gradients = 0;
-  std::int64_t moments = 0;      // of AdamW, both
-  std::int64_t truth = 0;        // what stands beside the weights: master or remainder
+  std::int64_t moments = 0;      // of AdamW, both, of what the rank owns (models/ownership.h)
+  std::int64_t truth = 0;        // what stands beside the weights that it owns: master or remainder
   std::int64_t activations = 0;  // what one micro batch keeps from forward for backward
   std::int64_t remade = 0;       // what one layer makes again, with Recompute::selective
   std::int64_t workspace = 0;    // the most that any step of forward, loss or backward needs besides

@@ -1,6 +1,7 @@
 #include "models/parameter_table.h"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 
 namespace moebius::models {
@@ -19,6 +20,17 @@ bool is_expert(const Parameter& parameter) {
 
 Slab nowhere(const Parameter& parameter) {
   return {std::vector<Range>(parameter.shape.size())};
+}
+
+/// Elements of the largest shard of any rank.
+std::int64_t largest_shard(const Parameter& parameter, const Mesh& mesh) {
+  Parameter shard;
+  shard.shape = parameter.shape;
+  for (const Split& split : parameter.splits) {
+    std::int64_t& extent = shard.shape[std::size_t(split.dim)];
+    extent = divide_up(extent, mesh.degree(split.axis));
+  }
+  return shard.size();
 }
 
 std::string with_expert(const std::string& pattern, std::int64_t expert) {
@@ -78,6 +90,10 @@ std::vector<Axis> gradient_axes(const Parameter& parameter) {
   return axes;
 }
 
+Axis sharing_axis(const Parameter& parameter) {
+  return gradient_axes(parameter).front();
+}
+
 bool is_owner(const Parameter& parameter, const Mesh& mesh) {
   return std::ranges::all_of(gradient_axes(parameter), [&](Axis axis) { return mesh.index(axis) == 0; });
 }
@@ -86,18 +102,40 @@ ShardLayout::ShardLayout(ParameterTable table, const Mesh& mesh, const Stages& s
     : table_(std::move(table)) {
   if (stages.pipeline() != mesh.degree(Axis::pipeline))
     throw std::logic_error("a layout over other pipeline stages than those of the mesh");
+  const auto end_block = [&] {
+    if (blocks_.empty()) return;
+    auto& [axis, elements] = blocks_.back();
+    const std::int64_t multiple = std::lcm(kAlignment, kGrain * mesh.degree(axis));
+    size_ = elements.end = elements.begin + round_up(size_ - elements.begin, multiple);
+  };
+  struct Kind {
+    Axis axis;
+    bool at_both_ends;
+    bool operator==(const Kind&) const = default;
+  };
+  std::optional<Kind> last;
   for (const Parameter& parameter : table_) {
     if (!index_by_name_.emplace(parameter.name, rows_.size()).second) {
       throw std::logic_error("two parameters are called " + parameter.name);
     }
-    const bool is_here = stages.holds(mesh.index(Axis::pipeline), parameter.site);
-    Slab slab = is_here ? local_slab(parameter, mesh) : nowhere(parameter);
+    if (!stages.holds(mesh.index(Axis::pipeline), parameter.site)) {
+      rows_.push_back({nowhere(parameter), size_, 0, false});
+      continue;
+    }
+    const Kind kind{sharing_axis(parameter), parameter.site.kind == Site::Kind::both_ends};
+    if (kind != last) {
+      end_block();
+      blocks_.push_back({kind.axis, {size_, size_}});
+      last = kind;
+    }
+    Slab slab = local_slab(parameter, mesh);
     const std::int64_t size = slab.size();
     const std::int64_t offset =
         parameter.placement == Placement::behind_previous ? size_ : round_up(size_, kAlignment);
-    rows_.push_back({std::move(slab), offset, size, is_here && is_owner(parameter, mesh)});
-    size_ = offset + size;
+    rows_.push_back({std::move(slab), offset, size, is_owner(parameter, mesh)});
+    size_ = offset + largest_shard(parameter, mesh);
   }
+  end_block();
 }
 
 std::optional<std::size_t> ShardLayout::find(const std::string& name) const {

@@ -85,9 +85,14 @@ struct Run {
 /// parallelism each tensor rank sees its own tokens). Experts: expert_data, and likewise expert_tensor. A
 /// table of both ends of the pipeline: ends too.
 [[nodiscard]] std::vector<Axis> gradient_axes(const Parameter& parameter);
+/// The first of them: its ranks share what the optimizer keeps of the parameter, see models/ownership.h.
+[[nodiscard]] Axis sharing_axis(const Parameter& parameter);
 
-/// Where each local shard lies in one flat buffer; the same for weights, gradients, master weights and
-/// moments. Aligned rows start at multiples of 256 bytes. Rows of other pipeline stages are empty.
+/// Where each local shard lies in one flat buffer; the same for weights and gradients, and the same on all
+/// ranks of a pipeline stage: a shard that is smaller here than elsewhere leaves a gap behind it. Aligned
+/// rows start at multiples of 256 bytes. Rows of other stages are empty. Neighbouring rows of one kind are a
+/// block, which the ranks of its axis can cut evenly; a row of both ends of the pipeline is one of its own,
+/// so that both cut it alike.
 class ShardLayout {
  public:
   struct Row {
@@ -101,6 +106,13 @@ class ShardLayout {
   [[nodiscard]] const Row& row(std::size_t index) const { return rows_[index]; }
   [[nodiscard]] std::size_t count() const { return rows_.size(); }
   [[nodiscard]] std::int64_t size() const { return size_; }  // elements of the flat buffer, gaps included
+  /// Blocks tile the buffer; the size of each is a multiple of kGrain times the degree of its axis.
+  struct Block {
+    Axis axis;
+    Range elements;
+  };
+  static constexpr std::int64_t kGrain = 8;  // elements: 16 bytes of bf16, what NCCL and kernels move at once
+  [[nodiscard]] const std::vector<Block>& blocks() const { return blocks_; }
   /// Index of the parameter of that name; throws std::logic_error where there is none.
   [[nodiscard]] std::size_t index_of(const std::string& name) const;
   /// The same, or nothing.
@@ -109,6 +121,7 @@ class ShardLayout {
  private:
   ParameterTable table_;
   std::vector<Row> rows_;
+  std::vector<Block> blocks_;
   std::unordered_map<std::string, std::size_t> index_by_name_;
   std::int64_t size_ = 0;
 };

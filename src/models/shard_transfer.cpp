@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <stdexcept>
 
 #include "tensor/convert.h"
 #include "tensor/platform.h"
@@ -16,9 +17,10 @@ constexpr std::int64_t kBlock = std::int64_t{1} << 13;  // elements that one thr
 /// Where the elements of a part go on the host's side.
 struct Places {
   Dtype dtype;
+  Truth truth;  // remainder: dtype = bfloat16
   std::byte* values;
-  float* master;            // or null
-  std::int16_t* remainder;  // or null; dtype = bfloat16 only
+  float* master;            // null: not kept here
+  std::int16_t* remainder;  // likewise
 };
 
 /// Rounds as kernels/update/adamw.h says: ties away from zero, so that 16 bits hold what is left.
@@ -27,7 +29,7 @@ void split(const float* in, bf16* high, std::int16_t* remainder, std::int64_t co
     const auto bits = std::bit_cast<std::uint32_t>(in[i]);
     const std::uint32_t upper = (bits + 0x8000u) >> 16;
     high[i].bits = std::uint16_t(upper);
-    remainder[i] = std::int16_t(std::uint16_t(bits - (upper << 16)));
+    if (remainder != nullptr) remainder[i] = std::int16_t(std::uint16_t(bits - (upper << 16)));
   }
 }
 
@@ -50,16 +52,13 @@ void in_blocks(std::int64_t count, const Work& work) {
 void place_block(Dtype from, const std::byte* in, const Places& to, std::int64_t begin, std::int64_t count) {
   in += begin * size_of(from);
   std::byte* const values = to.values + begin * size_of(to.dtype);
-  if (to.master != nullptr) {
-    convert(from, in, Dtype::float32, to.master + begin, count);
-    convert(Dtype::float32, to.master + begin, to.dtype, values, count);
-  } else if (to.remainder != nullptr) {
-    std::array<float, kBlock> wide;
-    convert(from, in, Dtype::float32, wide.data(), count);
-    split(wide.data(), reinterpret_cast<bf16*>(values), to.remainder + begin, count);
-  } else {
-    convert(from, in, to.dtype, values, count);
-  }
+  if (to.truth == Truth::weights) return convert(from, in, to.dtype, values, count);
+  std::array<float, kBlock> wide;  // rounded from fp32 whoever keeps that
+  convert(from, in, Dtype::float32, wide.data(), count);
+  if (to.master != nullptr) std::copy_n(wide.data(), count, to.master + begin);
+  if (to.truth == Truth::master) return convert(Dtype::float32, wide.data(), to.dtype, values, count);
+  split(wide.data(), reinterpret_cast<bf16*>(values),
+        to.remainder == nullptr ? nullptr : to.remainder + begin, count);
 }
 
 void place(Dtype from, const std::byte* in, const Places& to, std::int64_t count) {
@@ -130,35 +129,58 @@ void ShardUpload<S>::put(std::size_t index, std::span<const Run> runs, Dtype dty
                          const std::byte* elements) {
   // Throws here what must not be thrown among threads.
   convert(dtype, nullptr, Dtype::float32, nullptr, 0);
-  const std::int64_t offset = shards_.layout().row(index).offset;
+  const std::int64_t offset = places_.layout->row(index).offset;
+  const Coming coming{dtype, elements};
   if constexpr (S == Space::host) {
-    for (const Run& run : runs) send(offset, {run.local, run.whole, run.count}, dtype, elements);
+    for (const Run& run : runs) send_part(offset, {run.local, run.whole, run.count}, coming);
   } else {
     for (const Stripe& stripe : stripes_of(runs)) {
-      for (const Stripe& part : parts_of(stripe, staging_.elements())) send(offset, part, dtype, elements);
+      for (const Stripe& part : parts_of(stripe, staging_.elements())) send_part(offset, part, coming);
     }
   }
 }
 
+/// At once where all of the part is this rank's or none of it is, else row by row and piece by piece.
 template <Space S>
-void ShardUpload<S>::send(std::int64_t offset, const Stripe& part, Dtype dtype, const std::byte* elements) {
-  const std::int64_t first = offset + part.whole;
-  const Places places{.dtype = shards_.dtype(),
-                      .values = shards_.bytes().data + first * size_of(shards_.dtype()),
-                      .master = master_ == nullptr ? nullptr : master_ + first,
-                      .remainder = remainder_ == nullptr ? nullptr : remainder_ + first};
+void ShardUpload<S>::send_part(std::int64_t offset, const Stripe& part, const Coming& coming) {
+  const std::int64_t begin = offset + part.whole;
+  const auto pieces = places_.pieces({begin, begin + (part.rows - 1) * part.stride + part.count});
+  if (pieces.size() == 1) return send(pieces.front(), part, coming);
+  for (std::int64_t row = 0; row < part.rows; ++row) {
+    const std::int64_t first = begin + row * part.stride, local = part.local + row * part.count;
+    for (const Ownership::Piece& piece : places_.pieces({first, first + part.count})) {
+      const std::int64_t at = piece.elements.begin;
+      send(piece, {local + at - first, at - offset, piece.elements.size()}, coming);
+    }
+  }
+}
+
+/// `part`, which begins where `piece` does.
+template <Space S>
+void ShardUpload<S>::send(const Ownership::Piece& piece, const Stripe& part, const Coming& coming) {
+  if (places_.values_are_owned && !piece.place) return;
+  const std::int64_t first = places_.values_are_owned ? *piece.place : piece.elements.begin;
+  const auto beside = [&](auto* values) {
+    return values == nullptr || !piece.place ? nullptr : values + *piece.place;
+  };
+  const Places places{.dtype = places_.dtype,
+                      .truth = places_.truth,
+                      .values = places_.values + first * size_of(places_.dtype),
+                      .master = beside(places_.master),
+                      .remainder = beside(places_.remainder)};
   const std::int64_t count = part.rows * part.count;
-  const std::byte* const in = elements + part.local * size_of(dtype);
+  const std::byte* const in = coming.elements + part.local * size_of(coming.dtype);
   if constexpr (S == Space::host) {
-    place(dtype, in, places, count);
+    place(coming.dtype, in, places, count);
   } else {
-    const auto piece = staging_.next();
+    const auto staged = staging_.next();
     place(
-        dtype, in,
+        coming.dtype, in,
         {.dtype = places.dtype,
-         .values = piece.values,
-         .master = places.master == nullptr ? nullptr : reinterpret_cast<float*>(piece.beside),
-         .remainder = places.remainder == nullptr ? nullptr : reinterpret_cast<std::int16_t*>(piece.beside)},
+         .truth = places.truth,
+         .values = staged.values,
+         .master = places.master == nullptr ? nullptr : reinterpret_cast<float*>(staged.beside),
+         .remainder = places.remainder == nullptr ? nullptr : reinterpret_cast<std::int16_t*>(staged.beside)},
         count);
     const auto upload = [&](const std::byte* from, void* to, std::int64_t size) {
       if (part.rows == 1) return upload_bytes(from, to, count * size, staging_.queue());
@@ -171,9 +193,9 @@ void ShardUpload<S>::send(std::int64_t offset, const Stripe& part, Dtype dtype, 
                 staging_.queue());
     };
     wait(staging_.queue());  // the other piece is free again
-    upload(piece.values, places.values, size_of(places.dtype));
-    if (places.master != nullptr) upload(piece.beside, places.master, sizeof(float));
-    if (places.remainder != nullptr) upload(piece.beside, places.remainder, sizeof(std::int16_t));
+    upload(staged.values, places.values, size_of(places.dtype));
+    if (places.master != nullptr) upload(staged.beside, places.master, sizeof(float));
+    if (places.remainder != nullptr) upload(staged.beside, places.remainder, sizeof(std::int16_t));
   }
 }
 
@@ -184,44 +206,55 @@ void ShardUpload<S>::finish() {
 
 template <Space S>
 void ShardDownload<S>::get(std::size_t index, std::span<const Run> runs, std::byte* out) {
-  const std::int64_t offset = shards_.layout().row(index).offset;
-  std::vector<Stripe> parts;
+  const std::int64_t offset = places_.layout->row(index).offset;
+  struct Part {
+    Ownership::Piece piece;
+    std::int64_t local;
+  };
+  std::vector<Part> parts;
   for (const Run& run : runs) {
-    const auto more = parts_of({run.local, run.whole, run.count}, staging_.elements());
-    parts.insert(parts.end(), more.begin(), more.end());
+    for (const Stripe& part : parts_of({run.local, run.whole, run.count}, staging_.elements())) {
+      const std::int64_t begin = offset + part.whole;
+      for (const Ownership::Piece& piece : places_.pieces({begin, begin + part.count}))
+        parts.push_back({piece, part.local + piece.elements.begin - begin});
+    }
   }
   Found coming{};
-  if (!parts.empty()) coming = fetch(offset + parts[0].whole, parts[0].count);
+  if (!parts.empty()) coming = fetch(parts[0].piece);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     wait(staging_.queue());
     const Found found = coming;
-    if (i + 1 < parts.size()) coming = fetch(offset + parts[i + 1].whole, parts[i + 1].count);
-    emit(found, parts[i].count, out + parts[i].local * size_of(dtype_));
+    if (i + 1 < parts.size()) coming = fetch(parts[i + 1].piece);
+    emit(found, parts[i].piece.elements.size(), out + parts[i].local * size_of(dtype_));
   }
 }
 
 template <Space S>
-typename ShardDownload<S>::Found ShardDownload<S>::fetch(std::int64_t first, std::int64_t count) {
-  const std::int64_t size = size_of(shards_.dtype());
-  const std::byte* const values = shards_.bytes().data + first * size;
-  const std::int16_t* const remainder = remainder_ == nullptr ? nullptr : remainder_ + first;
+typename ShardDownload<S>::Found ShardDownload<S>::fetch(const Ownership::Piece& piece) {
+  if (places_.ownership != nullptr && !piece.place)
+    throw std::logic_error("elements of the optimizer that another rank owns");
+  const std::int64_t size = size_of(places_.dtype), count = piece.elements.size();
+  const std::int64_t first = places_.values_are_owned ? *piece.place : piece.elements.begin;
+  const std::byte* const values = places_.values + first * size;
+  const std::int16_t* const remainder =
+      places_.remainder == nullptr ? nullptr : places_.remainder + *piece.place;
   if constexpr (S == Space::host) {
     return {values, remainder};
   } else {
-    const auto piece = staging_.next();
-    download_bytes(values, piece.values, count * size, staging_.queue());
-    if (remainder == nullptr) return {piece.values, nullptr};
-    download_bytes(remainder, piece.beside, count * std::int64_t(sizeof(std::int16_t)), staging_.queue());
-    return {piece.values, reinterpret_cast<const std::int16_t*>(piece.beside)};
+    const auto staged = staging_.next();
+    download_bytes(values, staged.values, count * size, staging_.queue());
+    if (remainder == nullptr) return {staged.values, nullptr};
+    download_bytes(remainder, staged.beside, count * std::int64_t(sizeof(std::int16_t)), staging_.queue());
+    return {staged.values, reinterpret_cast<const std::int16_t*>(staged.beside)};
   }
 }
 
 template <Space S>
 void ShardDownload<S>::emit(const Found& found, std::int64_t count, std::byte* out) const {
   in_blocks(count, [&](std::int64_t begin, std::int64_t some) {
-    const std::byte* const values = found.values + begin * size_of(shards_.dtype());
+    const std::byte* const values = found.values + begin * size_of(places_.dtype);
     std::byte* const to = out + begin * size_of(dtype_);
-    if (found.remainder == nullptr) return convert(shards_.dtype(), values, dtype_, to, some);
+    if (found.remainder == nullptr) return convert(places_.dtype, values, dtype_, to, some);
     join(reinterpret_cast<const bf16*>(values), found.remainder + begin, reinterpret_cast<float*>(to), some);
   });
 }

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "models/ownership.h"
 #include "models/shards.h"
 #include "models/weight_state.h"
 
@@ -56,47 +57,85 @@ class StagingPair {
   std::size_t turn_ = 0;
 };
 
-/// Puts elements of any floating type into shards, or into weights and what stands beside them: the fp32
-/// value of each element becomes the truth, the weight is rounded from it.
+/// The elements that come and go, by their place in the flat buffers or among those that this rank owns.
+template <Space S>
+struct TransferPlaces {
+  const ShardLayout* layout;
+  Dtype dtype;  // of values
+  std::byte* values;
+  /// Where `values` are those of owned elements alone, or others stand beside them: who owns what.
+  const Ownership* ownership = nullptr;
+  bool values_are_owned = false;
+  Truth truth = Truth::weights;  // how a value goes into `values`, and what it leaves beside them
+  float* master = nullptr;       // owned
+  std::int16_t* remainder = nullptr;
+
+  TransferPlaces(const AnyShards<S>& shards)
+      : layout(&shards.layout()), dtype(shards.dtype()), values(shards.bytes().data) {}
+  TransferPlaces(const AnyOwned<S>& owned)
+      : layout(&owned.layout()),
+        dtype(owned.dtype()),
+        values(owned.bytes().data),
+        ownership(&owned.ownership()),
+        values_are_owned(true) {}
+  template <class T>
+  TransferPlaces(const WeightState<T, S>& state) : TransferPlaces(AnyShards<S>(state.weights)) {
+    ownership = state.ownership();
+    truth = state.truth();
+    if (state.master) master = state.master->flat().data;
+    if (state.remainder) remainder = state.remainder->flat().data;
+  }
+  /// All of the range where nobody asks who owns what.
+  [[nodiscard]] std::vector<Ownership::Piece> pieces(Range range) const {
+    if (ownership == nullptr) return {{range, std::nullopt}};
+    return ownership->pieces(range);
+  }
+};
+
+/// Puts elements of any floating type into shards, into what this rank owns, or into weights and what stands
+/// beside them: the fp32 value of each element becomes the truth, the weight is rounded from it, in the same
+/// way by the rank that owns it and by the others.
 template <Space S>
 class ShardUpload {
  public:
-  ShardUpload(const AnyShards<S>& shards, Queue<S> queue) : ShardUpload(shards, nullptr, nullptr, queue) {}
-  template <class T>
-  ShardUpload(const WeightState<T, S>& state, Queue<S> queue)
-      : ShardUpload(state.weights, state.master ? state.master->flat().data : nullptr,
-                    state.remainder ? state.remainder->flat().data : nullptr, queue) {}
+  /// `to`: AnyShards, AnyOwned or a WeightState.
+  template <class To>
+  ShardUpload(const To& to, Queue<S> queue) : places_(to), staging_(places_.layout->size(), queue) {}
 
-  /// elements[run.local ...] become those of row `index` from run.whole on. They are needed no more when it
-  /// returns. Throws std::logic_error for integers.
+  /// elements[run.local ...] become those of row `index` from run.whole on; those that have no place here are
+  /// passed over. They are needed no more when it returns. Throws std::logic_error for integers.
   void put(std::size_t index, std::span<const Run> runs, Dtype dtype, const std::byte* elements);
   /// Returns when all that was put is in its place.
   void finish();
 
  private:
-  ShardUpload(const AnyShards<S>& shards, float* master, std::int16_t* remainder, Queue<S> queue)
-      : shards_(shards), master_(master), remainder_(remainder), staging_(shards.layout().size(), queue) {}
-  void send(std::int64_t offset, const Stripe& part, Dtype dtype, const std::byte* elements);
+  struct Coming {
+    Dtype dtype;
+    const std::byte* elements;
+  };
+  void send_part(std::int64_t offset, const Stripe& part, const Coming& coming);
+  void send(const Ownership::Piece& piece, const Stripe& part, const Coming& coming);
 
-  AnyShards<S> shards_;
-  float* master_;
-  std::int16_t* remainder_;
+  TransferPlaces<S> places_;
   StagingPair<S> staging_;
 };
 
-/// Gets the elements of shards as they are stored, or the fp32 values of weights.
+/// Gets the elements of shards, or what this rank owns, as they are stored; or the fp32 values of weights.
 template <Space S>
 class ShardDownload {
  public:
   ShardDownload(const AnyShards<S>& shards, Queue<S> queue)
-      : ShardDownload(shards, nullptr, shards.dtype(), queue) {}
+      : ShardDownload(TransferPlaces<S>(shards), shards.dtype(), queue) {}
+  ShardDownload(const AnyOwned<S>& owned, Queue<S> queue)
+      : ShardDownload(TransferPlaces<S>(owned), owned.dtype(), queue) {}
   template <class T>
   ShardDownload(const WeightState<T, S>& state, Queue<S> queue)
-      : ShardDownload(state.master ? AnyShards<S>(*state.master) : AnyShards<S>(state.weights),
-                      state.remainder ? state.remainder->flat().data : nullptr, Dtype::float32, queue) {}
+      : ShardDownload(state.master ? TransferPlaces<S>(AnyOwned<S>(*state.master)) : TransferPlaces<S>(state),
+                      Dtype::float32, queue) {}
 
   [[nodiscard]] Dtype dtype() const { return dtype_; }
-  /// out[run.local ...] = those of row `index` from run.whole on.
+  /// out[run.local ...] = those of row `index` from run.whole on. Throws std::logic_error where this rank
+  /// does not own what it would need.
   void get(std::size_t index, std::span<const Run> runs, std::byte* out);
 
  private:
@@ -104,13 +143,12 @@ class ShardDownload {
     const std::byte* values;
     const std::int16_t* remainder;
   };
-  ShardDownload(const AnyShards<S>& shards, const std::int16_t* remainder, Dtype dtype, Queue<S> queue)
-      : shards_(shards), remainder_(remainder), dtype_(dtype), staging_(shards.layout().size(), queue) {}
-  [[nodiscard]] Found fetch(std::int64_t first, std::int64_t count);
+  ShardDownload(const TransferPlaces<S>& places, Dtype dtype, Queue<S> queue)
+      : places_(places), dtype_(dtype), staging_(places.layout->size(), queue) {}
+  [[nodiscard]] Found fetch(const Ownership::Piece& piece);
   void emit(const Found& found, std::int64_t count, std::byte* out) const;
 
-  AnyShards<S> shards_;
-  const std::int16_t* remainder_;
+  TransferPlaces<S> places_;
   Dtype dtype_;  // of what is got
   StagingPair<S> staging_;
 };

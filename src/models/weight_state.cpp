@@ -14,8 +14,33 @@ namespace moebius::models {
 namespace {
 
 template <class T, Space S>
-void clear_shards(const Shards<T, S>& shards, Queue<S> queue) {
-  clear_bytes(shards.flat().data, shards.flat().size() * std::int64_t(sizeof(T)), queue);
+void clear_all(View<T, 1, S> values, Queue<S> queue) {
+  clear_bytes(values.data, values.size() * std::int64_t(sizeof(T)), queue);
+}
+
+/// What of `stripes` lies in `range` of the packed side, where it is counted from the range's begin.
+std::vector<Stripe> inside(const std::vector<Stripe>& stripes, Range range) {
+  std::vector<Stripe> found;
+  const auto add = [&](const Stripe& stripe, std::int64_t begin, std::int64_t end) {
+    if (begin >= end) return;
+    const std::int64_t row = begin / stripe.count, column = begin % stripe.count;
+    const bool whole_rows = column == 0 && (end - begin) % stripe.count == 0;
+    found.push_back({.local = stripe.local + begin - range.begin,
+                     .whole = stripe.whole + row * stripe.stride + column,
+                     .count = whole_rows ? stripe.count : end - begin,
+                     .rows = whole_rows ? (end - begin) / stripe.count : 1,
+                     .stride = stripe.stride});
+  };
+  for (const Stripe& stripe : stripes) {
+    const std::int64_t begin = std::max<std::int64_t>(range.begin - stripe.local, 0);
+    const std::int64_t end = std::min(range.end - stripe.local, stripe.rows * stripe.count);
+    if (begin >= end) continue;
+    // The rest of the row it begins in, whole rows, the beginning of the row it ends in.
+    const std::int64_t first = std::min(round_up(begin, stripe.count), end);
+    const std::int64_t last = std::max(end / stripe.count * stripe.count, first);
+    add(stripe, begin, first), add(stripe, first, last), add(stripe, last, end);
+  }
+  return found;
 }
 
 /// Start values of normal distribution for the rows of one model.
@@ -27,7 +52,13 @@ class NormalRows {
   /// Queues the values of a shard, rounded to T.
   template <class T>
   void fill(const Parameter& parameter, const Slab& slab, View<T, 1, S> shard) {
-    for (const Stripe& stripe : stripes_of(runs_of(parameter, slab))) fill_stripe(parameter, stripe, shard);
+    fill_part(parameter, slab, {0, shard.size()}, shard);
+  }
+  /// Those of the elements `part` of a shard alone.
+  template <class T>
+  void fill_part(const Parameter& parameter, const Slab& slab, Range part, View<T, 1, S> values) {
+    for (const Stripe& stripe : inside(stripes_of(runs_of(parameter, slab)), part))
+      fill_stripe(parameter, stripe, values);
   }
   /// Hands the fp32 values of a shard to upload.put(), a part at a time.
   void put(const Parameter& parameter, std::size_t index, const Slab& slab, ShardUpload<S>& upload);
@@ -102,24 +133,36 @@ void NormalRows<S>::put(const Parameter& parameter, std::size_t index, const Sla
   }
 }
 
+/// The start values of row `index` that this rank owns.
+template <Space S>
+void fill_master(NormalRows<S>& normal, std::size_t index, const Owned<float, S>& master) {
+  const ShardLayout& layout = master.ownership().layout();
+  const auto& row = layout.row(index);
+  for (const Ownership::Piece& piece : master.ownership().owned({row.offset, row.offset + row.size})) {
+    const Range part{piece.elements.begin - row.offset, piece.elements.end - row.offset};
+    normal.fill_part(layout.table()[index], row.slab, part, master[piece]);
+  }
+}
+
 }  // namespace
 
 template <class T, Space S>
-WeightState<T, S> make_weight_state(const ShardLayout& layout, Truth truth, Arena<S>& weight_memory,
+WeightState<T, S> make_weight_state(const Ownership& ownership, Truth truth, Arena<S>& weight_memory,
                                     Arena<S>& optimizer_memory, Queue<S> queue) {
-  WeightState<T, S> state{.weights = Shards<T, S>(layout, weight_memory), .master = {}, .remainder = {}};
+  WeightState<T, S> state{
+      .weights = Shards<T, S>(ownership.layout(), weight_memory), .master = {}, .remainder = {}};
   const Truth kept = std::is_same_v<T, float> ? Truth::weights : truth;
-  if (kept == Truth::master) state.master.emplace(layout, optimizer_memory);
-  if (kept == Truth::remainder) state.remainder.emplace(layout, optimizer_memory);
+  if (kept == Truth::master) state.master.emplace(ownership, optimizer_memory);
+  if (kept == Truth::remainder) state.remainder.emplace(ownership, optimizer_memory);
   clear(state, queue);
   return state;
 }
 
 template <class T, Space S>
 void clear(const WeightState<T, S>& state, Queue<S> queue) {
-  clear_shards(state.weights, queue);
-  if (state.master) clear_shards(*state.master, queue);
-  if (state.remainder) clear_shards(*state.remainder, queue);
+  clear_all(state.weights.flat(), queue);
+  if (state.master) clear_all(state.master->flat(), queue);
+  if (state.remainder) clear_all(state.remainder->flat(), queue);
 }
 
 template <class T, Space S>
@@ -141,15 +184,15 @@ void initialise(const WeightState<T, S>& state, std::uint64_t seed, Queue<S> que
       normal.put(parameter, i, slab, upload);
     } else {
       normal.fill(parameter, slab, state.weights[i]);
-      if (state.master) normal.fill(parameter, slab, (*state.master)[i]);
+      if (state.master) fill_master(normal, i, *state.master);
     }
   }
   upload.finish();
 }
 
-#define MOEBIUS_INSTANTIATE_FOR(T, S)                                                                      \
-  template WeightState<T, S> make_weight_state(const ShardLayout&, Truth, Arena<S>&, Arena<S>&, Queue<S>); \
-  template void clear(const WeightState<T, S>&, Queue<S>);                                                 \
+#define MOEBIUS_INSTANTIATE_FOR(T, S)                                                                    \
+  template WeightState<T, S> make_weight_state(const Ownership&, Truth, Arena<S>&, Arena<S>&, Queue<S>); \
+  template void clear(const WeightState<T, S>&, Queue<S>);                                               \
   template void initialise(const WeightState<T, S>&, std::uint64_t, Queue<S>);
 #define MOEBIUS_INSTANTIATE(S) MOEBIUS_INSTANTIATE_FOR(float, S) MOEBIUS_INSTANTIATE_FOR(bf16, S)
 MOEBIUS_EACH_SPACE(MOEBIUS_INSTANTIATE)

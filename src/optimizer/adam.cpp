@@ -11,8 +11,8 @@
 namespace moebius::optimizer {
 
 template <Space S>
-Moments<S>::Moments(const models::ShardLayout& layout, Dtype dtype, Arena<S>& arena, Queue<S> queue)
-    : exp_avg(layout, dtype, arena), exp_avg_sq(layout, dtype, arena) {
+Moments<S>::Moments(const models::Ownership& ownership, Dtype dtype, Arena<S>& arena, Queue<S> queue)
+    : exp_avg(ownership, dtype, arena), exp_avg_sq(ownership, dtype, arena) {
   clear(queue);
 }
 
@@ -36,25 +36,33 @@ StepResult QueuedStep::result() const {
 }
 
 template <Platform P>
-Adam<P>::Adam(const models::ShardLayout& layout, const AdamSettings& settings,
+Adam<P>::Adam(const models::Ownership& ownership, const AdamSettings& settings,
               parallel::Exchange<kSpace>& exchange, Arena<kSpace>& arena, Queue<kSpace> queue)
     : settings_(settings),
       exchange_(&exchange),
-      runs_(runs_of(layout)),
-      sum_gradients_(layout, exchange, arena),
-      moments_(layout, settings.moments, arena, queue),
+      ownership_(&ownership),
+      runs_(runs_of(ownership)),
+      sum_gradients_(ownership, exchange, arena),
+      gather_weights_(ownership, exchange),
+      moments_(ownership, settings.moments, arena, queue),
       squares_(arena.template make<double>(1)),
       scale_(arena.template make<float>(1)) {}
 
 template <Platform P>
-auto Adam<P>::runs_of(const models::ShardLayout& layout) -> std::vector<Run> {
+auto Adam<P>::runs_of(const models::Ownership& ownership) -> std::vector<Run> {
+  const models::ShardLayout& layout = ownership.layout();
   std::vector<Run> runs;
   for (std::size_t index = 0; index < layout.count(); ++index) {
     const auto& row = layout.row(index);
     if (row.size == 0) continue;  // of another pipeline stage
     const bool decays = layout.table()[index].decay == models::Decay::yes;
-    if (runs.empty() || runs.back().decays != decays) runs.push_back({{row.offset, row.offset}, decays});
-    runs.back().elements.end = row.offset + row.size;
+    for (const auto& [owned, place] : ownership.owned({row.offset, row.offset + row.size})) {
+      // With the run before it, if what lies between them in one buffer lies between them in the other.
+      const bool joins = !runs.empty() && runs.back().decays == decays &&
+                         owned.begin - runs.back().elements.begin == *place - runs.back().place;
+      if (!joins) runs.push_back({{owned.begin, owned.begin}, *place, decays});
+      runs.back().elements.end = owned.end;
+    }
   }
   return runs;
 }
@@ -64,10 +72,11 @@ template <class M>
 void Adam<P>::move(const Run& run, const StepValues& values, const models::WeightState<W, kSpace>& weights,
                    const models::Shards<G, kSpace>& gradients, Queue<kSpace> queue) {
   const auto part = [&](auto flat) { return flat.slice(run.elements.begin, run.elements.size()); };
+  const auto owned = [&](auto values) { return values.slice(run.place, run.elements.size()); };
   kernels::AdamW<W, G, M, kSpace> op{.w = part(weights.weights.flat()),
                                      .g = part(gradients.flat()),
-                                     .m = part(moments_.exp_avg.template flat<M>()),
-                                     .v = part(moments_.exp_avg_sq.template flat<M>()),
+                                     .m = owned(moments_.exp_avg.template flat<M>()),
+                                     .v = owned(moments_.exp_avg_sq.template flat<M>()),
                                      .gradient_scale = scale_,
                                      .lr = values.lr,
                                      .beta1 = settings_.beta1,
@@ -75,8 +84,8 @@ void Adam<P>::move(const Run& run, const StepValues& values, const models::Weigh
                                      .epsilon = settings_.epsilon,
                                      .weight_decay = run.decays ? settings_.weight_decay : 0,
                                      .step = values.iteration + 1};
-  if (weights.master) op.master = part(weights.master->flat());
-  if (weights.remainder) op.remainder = part(weights.remainder->flat());
+  if (weights.master) op.master = owned(weights.master->flat());
+  if (weights.remainder) op.remainder = owned(weights.remainder->flat());
   kernels::adamw(op, queue);
 }
 
@@ -89,22 +98,22 @@ QueuedStep Adam<P>::step(const StepValues& values, const models::WeightState<W, 
   const View<double, 1, Space::host> zero = staging.template make<double>(1);
   zero(0) = 0;
   upload<double, kSpace>(zero, squares_, queue);
-  add_squares(gradients, *exchange_, squares_, queue);
+  add_squares(GradientSquares<G, kSpace>{*ownership_, gradients, squares_}, *exchange_, queue);
   kernels::clip_scale(kernels::ClipScale<kSpace>{.sum_of_squares = squares_,
                                                  .gradient_scale = values.gradient_scale,
                                                  .clip_norm = settings_.clip_norm,
                                                  .scale = scale_},
                       queue);
-  const bool in_bf16 = moments_.exp_avg.dtype() == Dtype::bfloat16;
   for (const Run& run : runs_) {
     if constexpr (!std::is_same_v<W, float>) {
-      if (in_bf16) {
+      if (moments_.exp_avg.dtype() == Dtype::bfloat16) {
         move<bf16>(run, values, weights, gradients, queue);
         continue;
       }
     }
     move<float>(run, values, weights, gradients, queue);
   }
+  gather_weights_(weights.weights, queue);
   const View<double, 1, Space::host> squares = staging.template make<double>(1);
   download<double, kSpace>(squares_, squares, queue);
   return {squares, values.gradient_scale};

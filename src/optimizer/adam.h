@@ -1,6 +1,7 @@
 #pragma once
 #include "models/weight_state.h"
 #include "optimizer/gradient_sum.h"
+#include "optimizer/weight_gather.h"
 #include "parallel/exchange.h"
 #include "tensor/platform.h"
 
@@ -13,14 +14,14 @@ struct AdamSettings {
   Dtype moments = Dtype::float32;  // or bfloat16, where weights are bf16
 };
 
-/// First and second moments of all local shards; zeros at the start of training. Together with the number of
-/// the iteration they are the whole state of the optimizer: what a checkpoint stores.
+/// First and second moments of what this rank owns; zeros at the start of training. Together with the number
+/// of the iteration they are the whole state of the optimizer: what a checkpoint stores.
 template <Space S>
 struct Moments {
-  models::AnyShards<S> exp_avg, exp_avg_sq;
+  models::AnyOwned<S> exp_avg, exp_avg_sq;
 
   /// Takes the memory from `arena` and clears it.
-  Moments(const models::ShardLayout& layout, Dtype dtype, Arena<S>& arena, Queue<S> queue);
+  Moments(const models::Ownership& ownership, Dtype dtype, Arena<S>& arena, Queue<S> queue);
   /// Zeros, as at the start of training.
   void clear(Queue<S> queue = {});
 };
@@ -47,8 +48,9 @@ struct QueuedStep {
   [[nodiscard]] StepResult result() const;
 };
 
-/// AdamW with decoupled decay on this rank's shards. Weights and moments of all ranks that hold the same
-/// shard move alike, bit for bit, because they see the same summed gradients. Moments move at lr = 0 too.
+/// AdamW with decoupled decay. Each rank moves the weights that it owns and gets the others from their owners
+/// (models/ownership.h); where several own the same, they move alike, bit for bit, because they see the same
+/// summed gradients. Moments move at lr = 0 too.
 template <Platform P>
 class Adam {
  public:
@@ -56,11 +58,11 @@ class Adam {
   using W = typename P::Storage;
   using G = typename P::Gradient;
 
-  Adam(const models::ShardLayout& layout, const AdamSettings& settings, parallel::Exchange<kSpace>& exchange,
+  Adam(const models::Ownership& ownership, const AdamSettings& settings, parallel::Exchange<kSpace>& exchange,
        Arena<kSpace>& arena, Queue<kSpace> queue = {});
 
   /// Queues the step: sums the gradients over the ranks, clips them and moves the weights. Gaps between the
-  /// rows of `gradients` must be zeros. Gradients are left summed.
+  /// rows of `gradients` must be zeros. Of the gradients the owned ones are left summed, others undefined.
   [[nodiscard]] QueuedStep step(const StepValues& values, const models::WeightState<W, kSpace>& weights,
                                 const models::Shards<G, kSpace>& gradients, Staging<kSpace>& staging,
                                 Queue<kSpace> queue = {});
@@ -68,20 +70,23 @@ class Adam {
   [[nodiscard]] Moments<kSpace>& moments() { return moments_; }
 
  private:
-  /// Neighbouring rows that all decay, or none of them.
+  /// Neighbouring owned elements of rows that all decay, or none of them.
   struct Run {
-    Range elements;  // of the flat buffers
+    Range elements;      // of the flat buffers
+    std::int64_t place;  // of the first of them in the owned buffers
     bool decays;
   };
-  [[nodiscard]] static std::vector<Run> runs_of(const models::ShardLayout& layout);
+  [[nodiscard]] static std::vector<Run> runs_of(const models::Ownership& ownership);
   template <class M>
   void move(const Run& run, const StepValues& values, const models::WeightState<W, kSpace>& weights,
             const models::Shards<G, kSpace>& gradients, Queue<kSpace> queue);
 
   AdamSettings settings_;
   parallel::Exchange<kSpace>* exchange_;
+  const models::Ownership* ownership_;
   std::vector<Run> runs_;
   GradientSum<G, kSpace> sum_gradients_;
+  WeightGather<W, kSpace> gather_weights_;
   Moments<kSpace> moments_;
   View<double, 1, kSpace> squares_;  // [1]
   View<float, 1, kSpace> scale_;     // [1]; what gradients are multiplied by

@@ -9,12 +9,12 @@ namespace moebius::optimizer {
 namespace {
 
 using models::Axis;
+using models::Ownership;
 using models::ShardLayout;
 
 constexpr std::int64_t kLongest = std::int64_t{1} << 24;  // 64 MiB a message
 constexpr std::int64_t kShort = std::int64_t{1} << 16;    // ranges up to 256 KiB are packed
-constexpr std::array kAxes{Axis::data_context, Axis::tensor, Axis::expert_data, Axis::expert_tensor,
-                           Axis::ends};
+constexpr std::array kAxes{Axis::tensor, Axis::expert_tensor, Axis::ends};
 
 bool is_summed_over(const models::Parameter& parameter, Axis axis) {
   const auto axes = models::gradient_axes(parameter);
@@ -55,20 +55,22 @@ std::size_t end_of_message(const std::vector<SummedRange>& ranges, std::size_t b
 
 }  // namespace
 
-std::vector<SummedRange> summed_ranges(const ShardLayout& layout, std::int64_t longest) {
+std::vector<SummedRange> summed_ranges(const Ownership& ownership, std::int64_t longest) {
   std::vector<SummedRange> ranges;
   for (const Axis axis : kAxes) {
-    for (const Range& whole : joined_rows(layout, axis)) {
-      for (std::int64_t begin = whole.begin; begin < whole.end; begin += longest)
-        ranges.push_back({axis, {begin, std::min(begin + longest, whole.end)}});
+    for (const Range& whole : joined_rows(ownership.layout(), axis)) {
+      for (const auto& [owned, place] : ownership.owned(whole)) {
+        for (std::int64_t begin = owned.begin; begin < owned.end; begin += longest)
+          ranges.push_back({axis, {begin, std::min(begin + longest, owned.end)}});
+      }
     }
   }
   return ranges;
 }
 
 template <class G, Space S>
-GradientSum<G, S>::GradientSum(const ShardLayout& layout, parallel::Exchange<S>& exchange, Arena<S>& arena)
-    : exchange_(&exchange), ranges_(summed_ranges(layout, kLongest)) {
+GradientSum<G, S>::GradientSum(const Ownership& ownership, parallel::Exchange<S>& exchange, Arena<S>& arena)
+    : exchange_(&exchange), ownership_(&ownership), ranges_(summed_ranges(ownership, kLongest)) {
   std::erase_if(ranges_, [&](const SummedRange& range) { return exchange.mesh().degree(range.axis) == 1; });
   std::int64_t most = 0;
   for (std::size_t begin = 0; begin < ranges_.size();) {
@@ -84,6 +86,11 @@ GradientSum<G, S>::GradientSum(const ShardLayout& layout, parallel::Exchange<S>&
 template <class G, Space S>
 void GradientSum<G, S>::operator()(const models::Shards<G, S>& gradients, Queue<S> queue) {
   const View<G, 1, S> flat = gradients.flat();
+  for (const auto& [axis, elements, own, place] : ownership_->buckets()) {
+    if (exchange_->mesh().degree(axis) == 1) continue;
+    exchange_->template reduce_scatter<G>({axis, "gradients"}, flat.slice(elements.begin, elements.size()),
+                                          flat.slice(own.begin, own.size()), queue);
+  }
   for (std::size_t begin = 0; begin < ranges_.size();) {
     const SummedRange& range = ranges_[begin];
     const std::size_t end = end_of_message(ranges_, begin);

@@ -1,6 +1,7 @@
 #pragma once
 #include <vector>
 
+#include "models/ownership.h"
 #include "models/shards.h"
 #include "parallel/exchange.h"
 
@@ -12,24 +13,29 @@ struct SummedRange {
   Range elements;
 };
 
-/// What has to be summed over what, as few messages as the table allows: neighbouring rows with the same axis
-/// are one range, the gaps between them included; no range is longer than `longest`. In the order of the
-/// axes, then of the buffer; the same on all ranks of an axis' group.
-[[nodiscard]] std::vector<SummedRange> summed_ranges(const models::ShardLayout& layout, std::int64_t longest);
+/// What of the owned elements has to be summed over axes that their rows are not split over and that do not
+/// share them out (tensor, expert_tensor, ends), as few messages as the table allows: neighbouring rows with
+/// the same axis are one range, the gaps between them included; no range is longer than `longest`. In the
+/// order of the axes, then of the buffer; the same on all ranks of an axis' group.
+[[nodiscard]] std::vector<SummedRange> summed_ranges(const models::Ownership& ownership,
+                                                     std::int64_t longest);
 
 /// Sums the gradients over the ranks that hold the same shards and saw other tokens
-/// (models::gradient_axes). Gaps between rows must hold finite numbers (zeros).
+/// (models::gradient_axes): first over those that share out what the optimizer keeps, each rank getting the
+/// sums of what it owns; then these over the other axes. Gaps between rows must hold finite numbers (zeros).
 template <class G, Space S>
 class GradientSum {
  public:
   /// Takes room from `arena` for short ranges side by side, which travel as one message.
-  GradientSum(const models::ShardLayout& layout, parallel::Exchange<S>& exchange, Arena<S>& arena);
+  GradientSum(const models::Ownership& ownership, parallel::Exchange<S>& exchange, Arena<S>& arena);
+  /// Owned elements become their sums, others are undefined.
   void operator()(const models::Shards<G, S>& gradients, Queue<S> queue);
 
  private:
   void sum_packed(std::size_t begin, std::size_t end, View<G, 1, S> flat, Queue<S> queue);
 
   parallel::Exchange<S>* exchange_;
+  const models::Ownership* ownership_;
   std::vector<SummedRange> ranges_;  // of axes with more than one rank
   View<G, 1, S> packed_;             // room for the longest run of short ranges
 };

@@ -44,7 +44,8 @@ Need need_on(const cluster::Mesh& mesh, const Question& question, double expert_
 }
 
 std::vector<RankKind> rank_kinds(const Question& question) {
-  // Heads, widths and experts divide evenly; the vocabulary over the tensor ranks need not.
+  // Heads, widths and experts divide evenly; the vocabulary over the tensor ranks need not, but all of them
+  // take what the longest part needs.
   const std::int64_t tensor = question.job.parallel.tensor;
   std::vector<RankKind> kinds;
   for (std::int64_t rank = 0; rank < tensor; ++rank) {

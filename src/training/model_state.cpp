@@ -43,10 +43,11 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
       queue(timed_by(clock, given_queue)),
       table(models::parameter_table(config)),
       layout(table, exchange->mesh()),
+      ownership(layout, exchange->mesh()),
       weights(models::make_weight_state<typename P::Storage, kSpace>(
-          layout, plan::truth_of(job.optimizer.master), weight_memory, optimizer_memory, queue)),
+          ownership, plan::truth_of(job.optimizer.master), weight_memory, optimizer_memory, queue)),
       gradients(zeroed(models::Shards<typename P::Gradient, kSpace>(layout, gradient_memory), queue)),
-      adam(layout, adam_settings(job.optimizer), *exchange, optimizer_memory, queue),
+      adam(ownership, adam_settings(job.optimizer), *exchange, optimizer_memory, queue),
       decoder(config,
               {.weights = weights.weights,
                .exchange = *exchange,

@@ -22,6 +22,7 @@ struct ModelState {
   Queue<kSpace> queue;
   models::ParameterTable table;
   models::ShardLayout layout;
+  models::Ownership ownership;
   Arena<kSpace> weight_memory{"weights"}, gradient_memory{"gradients"}, optimizer_memory{"optimizer"};
   Arena<kSpace> activations{"activations"}, remade{"activations made again"}, workspace{"workspace"};
   Staging<kSpace> staging{"staging"};

@@ -51,8 +51,8 @@ Place RunFiles<P>::load(ModelState<P>& state) {
     checkpoint::read_weights(reader, state.weights, state.queue);
     has_moments = reader.has_group(kExpAvg);
     if (!has_moments) return;
-    checkpoint::read_shards(reader, kExpAvg, moments.exp_avg, state.queue);
-    checkpoint::read_shards(reader, kExpAvgSq, moments.exp_avg_sq, state.queue);
+    checkpoint::read_owned(reader, kExpAvg, moments.exp_avg, state.queue);
+    checkpoint::read_owned(reader, kExpAvgSq, moments.exp_avg_sq, state.queue);
   });
   if (loaded) {
     log_.info("resuming from {}: iteration {} ({:.1f} s)", loaded->file.string(), loaded->contents.iteration,
@@ -89,15 +89,14 @@ void RunFiles<P>::save(ModelState<P>& state, Place place) {
   const cluster::Phase phase(cluster_.watchdog(), "save");
   const Stopwatch watch;
   const Contents saved = contents(place);
-  checkpoint::WriteRequest request{
-      .contents = saved, .table = state.table, .slabs = checkpoint::owned_slabs(state.layout), .groups = {}};
+  checkpoint::WriteRequest request{.contents = saved, .table = state.table, .groups = {}};
   request.groups.push_back(checkpoint::group_of(kParameters, state.weights.weights, state.queue));
   if (start_.job.checkpoint.optimizer) {
     if (state.weights.truth() != models::Truth::weights)
       request.groups.push_back(checkpoint::truth_group_of(kMaster, state.weights, state.queue));
     const auto& moments = state.adam.moments();
-    request.groups.push_back(checkpoint::group_of(kExpAvg, moments.exp_avg, state.queue));
-    request.groups.push_back(checkpoint::group_of(kExpAvgSq, moments.exp_avg_sq, state.queue));
+    request.groups.push_back(checkpoint::group_of_owned(kExpAvg, moments.exp_avg, state.queue));
+    request.groups.push_back(checkpoint::group_of_owned(kExpAvgSq, moments.exp_avg_sq, state.queue));
   }
   const auto file = folder_.save(request, start_.job.checkpoint.keep);
   log_.info("saved {} ({:.2f} s)", file.string(), watch.seconds());

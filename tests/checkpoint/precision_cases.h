@@ -10,12 +10,12 @@ namespace moebius::test {
 template <class T, Space S>
 struct PreciseState {
   OwnedWeights<T, S> weights;
-  models::AnyShards<S> exp_avg, exp_avg_sq;
+  models::AnyOwned<S> exp_avg, exp_avg_sq;
 
   PreciseState(const models::Mesh& mesh, models::Truth truth, Dtype moments, Queue<S> queue)
       : weights(small_table(), mesh, truth, queue),
-        exp_avg(weights.layout, moments, weights.optimizer_memory),
-        exp_avg_sq(weights.layout, moments, weights.optimizer_memory) {}
+        exp_avg(weights.ownership, moments, weights.optimizer_memory),
+        exp_avg_sq(weights.ownership, moments, weights.optimizer_memory) {}
 
   /// Sets every local element to what its place in the whole tensor says, rounded to what is kept.
   void fill(float state) {
@@ -34,20 +34,19 @@ struct PreciseState {
     const Queue<S> queue = weights.queue;
     checkpoint::WriteRequest request{.contents = contents,
                                      .table = weights.layout.table(),
-                                     .slabs = checkpoint::owned_slabs(weights.layout),
                                      .groups = {},
                                      .buffer_bytes = 256};  // many pieces even of small tensors
     request.groups.push_back(checkpoint::group_of(checkpoint::kParameters, weights.state.weights, queue));
     if (weights.state.truth() != models::Truth::weights)
       request.groups.push_back(checkpoint::truth_group_of(checkpoint::kMaster, weights.state, queue));
-    request.groups.push_back(checkpoint::group_of(checkpoint::kExpAvg, exp_avg, queue));
-    request.groups.push_back(checkpoint::group_of(checkpoint::kExpAvgSq, exp_avg_sq, queue));
+    request.groups.push_back(checkpoint::group_of_owned(checkpoint::kExpAvg, exp_avg, queue));
+    request.groups.push_back(checkpoint::group_of_owned(checkpoint::kExpAvgSq, exp_avg_sq, queue));
     checkpoint::write_checkpoint(file, request, cluster);
   }
   void load(const checkpoint::Reader& reader) {
     checkpoint::read_weights(reader, weights.state, weights.queue);
-    checkpoint::read_shards(reader, checkpoint::kExpAvg, exp_avg, weights.queue);
-    checkpoint::read_shards(reader, checkpoint::kExpAvgSq, exp_avg_sq, weights.queue);
+    checkpoint::read_owned(reader, checkpoint::kExpAvg, exp_avg, weights.queue);
+    checkpoint::read_owned(reader, checkpoint::kExpAvgSq, exp_avg_sq, weights.queue);
   }
 
   /// Whether all is what fill(state) and a passage through `weight_type` and `moment_type` leave: the fp32
@@ -57,12 +56,16 @@ struct PreciseState {
     for (std::size_t i = 0; i < weights.layout.count(); ++i) {
       std::vector<float> truth = expected(i, state, weight_type);
       if (weights.state.truth() == models::Truth::weights) truth = rounded(truth, kDtypeOf<T>);
-      same = same && same_bits(weights.values(i), truth);
+      const bool all = weights.state.ownership() == nullptr;
+      same = same && same_bits(weights.values(i), all ? truth : weights.owned_of(i, truth));
       // Values of sines are no ties, so both ways to round agree.
-      same = same && same_bits(values_of(weights.state.weights, i), rounded(truth, kDtypeOf<T>));
-      const auto first = expected(i, state + 10, moment_type), second = expected(i, state + 20, moment_type);
-      same = same && same_bits(values_of(exp_avg, i), rounded(first, exp_avg.dtype()));
-      same = same && same_bits(values_of(exp_avg_sq, i), rounded(second, exp_avg.dtype()));
+      const models::Run whole{0, 0, weights.layout.row(i).size};
+      same = same && same_bits(values_of(models::AnyShards<S>(weights.state.weights), i, {&whole, 1}),
+                               rounded(truth, kDtypeOf<T>));
+      same = same && same_bits(values_of(exp_avg, i, weights.owned_runs(i)),
+                               moments(i, state + 10, moment_type, exp_avg.dtype()));
+      same = same && same_bits(values_of(exp_avg_sq, i, weights.owned_runs(i)),
+                               moments(i, state + 20, moment_type, exp_avg.dtype()));
     }
     return same;
   }
@@ -84,13 +87,18 @@ struct PreciseState {
     const models::Run all{0, 0, std::int64_t(values.size())};
     upload.put(i, {&all, 1}, Dtype::float32, reinterpret_cast<const std::byte*>(values.data()));
   }
-  [[nodiscard]] std::vector<float> values_of(const models::AnyShards<S>& shards, std::size_t i) const {
-    const std::int64_t count = weights.layout.row(i).size;
-    std::vector<std::byte> stored(std::size_t(count * size_of(shards.dtype())));
-    const models::Run all{0, 0, count};
-    models::ShardDownload<S>(shards, weights.queue).get(i, {&all, 1}, stored.data());
+  /// Of a row as it was in `stored` in the file and is kept in `kept`.
+  [[nodiscard]] std::vector<float> moments(std::size_t i, float state, Dtype stored, Dtype kept) const {
+    return weights.owned_of(i, rounded(expected(i, state, stored), kept));
+  }
+  template <class Values>
+  [[nodiscard]] std::vector<float> values_of(const Values& from, std::size_t i,
+                                             std::span<const models::Run> runs) const {
+    const std::int64_t count = runs.empty() ? 0 : runs.back().local + runs.back().count;
+    std::vector<std::byte> stored(std::size_t(count * size_of(from.dtype())));
+    models::ShardDownload<S>(from, weights.queue).get(i, runs, stored.data());
     std::vector<float> values(static_cast<std::size_t>(count));
-    convert(shards.dtype(), stored.data(), Dtype::float32, values.data(), count);
+    convert(from.dtype(), stored.data(), Dtype::float32, values.data(), count);
     return values;
   }
 };

@@ -88,11 +88,11 @@ TEST_CASE("elements of every type keep their bits", "[checkpoint]") {
     visit(parameter, slab, [&](std::int64_t i, std::byte value) { elements[std::size_t(i)] = value; });
   };
   const checkpoint::Contents contents;
+  const auto even = checkpoint::lists_of(checkpoint::even_slabs(table, cluster.size(), cluster.rank()));
   checkpoint::write_checkpoint(folder / "import.h5",
                                {.contents = contents,
                                 .table = table,
-                                .slabs = checkpoint::even_slabs(table, cluster.size(), cluster.rank()),
-                                .groups = {{checkpoint::kParameters, dtypes, source}},
+                                .groups = {{checkpoint::kParameters, dtypes, even, source}},
                                 .buffer_bytes = 200},
                                cluster);
   const checkpoint::Reader reader(folder / "import.h5");
@@ -124,12 +124,11 @@ TEST_CASE("narrow weights are widened into the shards that train", "[checkpoint]
   };
   const checkpoint::Contents contents;
   const std::vector<Dtype> dtypes(table.size(), Dtype::bfloat16);
-  checkpoint::write_checkpoint(folder / "import.h5",
-                               {.contents = contents,
-                                .table = table,
-                                .slabs = checkpoint::even_slabs(table, cluster.size(), cluster.rank()),
-                                .groups = {{checkpoint::kParameters, dtypes, source}}},
-                               cluster);
+  const auto even = checkpoint::lists_of(checkpoint::even_slabs(table, cluster.size(), cluster.rank()));
+  checkpoint::write_checkpoint(
+      folder / "import.h5",
+      {.contents = contents, .table = table, .groups = {{checkpoint::kParameters, dtypes, even, source}}},
+      cluster);
   const test::State state(Mesh(cluster.size(), cluster.rank(), {.tensor = cluster.size()}));
   checkpoint::read_shards(checkpoint::Reader(folder / "import.h5"), checkpoint::kParameters, state.weights);
   for (std::size_t i = 0; i < table.size(); ++i) {
@@ -147,7 +146,8 @@ TEST_CASE("a source that fails on one rank leaves what was there", "[checkpoint]
   training.fill(2);
   const auto contents = test::some_contents(7);
   auto request = training.request(contents);
-  request.slabs = checkpoint::even_slabs(training.layout.table(), cluster.size(), cluster.rank());
+  const auto even = checkpoint::even_slabs(training.layout.table(), cluster.size(), cluster.rank());
+  request.groups[1].slabs = checkpoint::lists_of(even);
   const auto parameter_that_fails = GENERATE(std::size_t{0}, std::size_t{5});
   request.groups[1].source = [&](std::size_t parameter, const checkpoint::Slab&, std::span<std::byte>) {
     if (parameter == parameter_that_fails && cluster.rank() == cluster.size() - 1)
@@ -173,7 +173,7 @@ TEST_CASE("slabs that do not cover the model are a mistake of ours, and are foun
   training.fill(2);
   const auto contents = test::some_contents(7);
   auto request = training.request(contents);
-  if (cluster.rank() == 0) request.slabs[4].ranges[0].end -= 1;
+  if (cluster.rank() == 0) request.groups[0].slabs[4][0].ranges[0].end -= 1;
   CHECK_THROWS_WITH(checkpoint::write_checkpoint(folder / "step.h5", request, cluster),
                     Catch::Contains("parameters/router: 6 elements are written by no rank"));
 }

@@ -46,6 +46,27 @@ TEST_CASE("pieces are as thick as they may be", "[checkpoint][slabs]") {
   CHECK(checkpoint::pieces_of(Slab{}, 9).size() == 1);  // a tensor without dims has one element
 }
 
+TEST_CASE("a range of a packed slab is a few slabs, in order", "[checkpoint][slabs]") {
+  const Slab slab{{{3, 6}, {1, 2}, {0, 4}, {5, 10}}};
+  for (std::int64_t begin = 0; begin <= slab.size(); ++begin) {
+    for (std::int64_t end = begin; end <= slab.size(); ++end) {
+      std::int64_t next = begin;
+      const auto slabs = checkpoint::slabs_of(slab, {begin, end});
+      CHECK(slabs.size() <= 5);  // the dim with one index adds none
+      for (const Slab& part : slabs) {
+        for (const auto& run : checkpoint::runs_inside(slab, part)) {
+          REQUIRE(run.whole == next);
+          next += run.count;
+        }
+      }
+      REQUIRE(next == end);
+    }
+  }
+  CHECK(checkpoint::slabs_of(slab, {20, 40}).size() == 1);
+  CHECK(checkpoint::slabs_of(Slab{}, {0, 1}).size() == 1);
+  CHECK(checkpoint::slabs_of(Slab{}, {0, 0}).empty());
+}
+
 TEST_CASE("intersections and their places", "[checkpoint][slabs]") {
   const Slab a{{{0, 4}, {2, 6}}}, b{{{3, 9}, {0, 4}}};
   const auto common = checkpoint::intersection(a, b);

@@ -1,7 +1,7 @@
 #pragma once
 #include "hub/weights.h"
-#include "models/shard_transfer.h"
 #include "tests/hub/test_model.h"
+#include "tests/models/weight_cases.h"
 #include "tests/support/catch.h"
 #include "tests/support/shared_temporary_folder.h"
 
@@ -24,19 +24,17 @@ void check_bf16_weights(cluster::Cluster& cluster, Queue<S> queue) {
       for (std::int64_t tensor = 1; tensor <= cluster.size(); tensor *= 2) {
         const cluster::Mesh mesh(cluster.size(), cluster.rank(), {.tensor = tensor});
         CAPTURE(mesh.text(), cluster.rank(), name_of(dtype));
-        const models::ShardLayout layout(table, mesh);
-        Arena<S> weights("weights"), rest("optimizer");
-        const auto state = models::make_weight_state<bf16, S>(layout, truth, weights, rest, queue);
+        test::OwnedWeights<bf16, S> weights(table, mesh, truth, queue);
+        const auto& state = weights.state;
         hub::load_weights(source, state, queue);
-        models::ShardDownload<S> values(state, queue), rounded(models::AnyShards<S>(state.weights), queue);
+        models::ShardDownload<S> rounded(models::AnyShards<S>(state.weights), queue);
         for (std::size_t row = 0; row < table.size(); ++row) {
-          const auto expected = small_shard(table, row, layout.row(row).slab);
-          std::vector<float> wide(expected.size());
+          const auto expected = small_shard(table, row, weights.layout.row(row).slab);
           std::vector<bf16> narrow(expected.size());
-          const models::Run all{0, 0, layout.row(row).size};
-          values.get(row, {&all, 1}, reinterpret_cast<std::byte*>(wide.data()));
+          const models::Run all{0, 0, weights.layout.row(row).size};
           rounded.get(row, {&all, 1}, reinterpret_cast<std::byte*>(narrow.data()));
-          CHECK(wide == expected);
+          const bool owns_all = state.ownership() == nullptr;
+          CHECK(weights.values(row) == (owns_all ? expected : weights.owned_of(row, expected)));
           CHECK(std::vector<float>(narrow.begin(), narrow.end()) == expected);
         }
       }

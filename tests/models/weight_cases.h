@@ -23,14 +23,16 @@ inline models::ParameterTable cut_table(std::int64_t width) {
 template <class T, Space S>
 struct OwnedWeights {
   models::ShardLayout layout;
+  models::Ownership ownership;
   Arena<S> weight_memory{"weights"}, optimizer_memory{"optimizer"};
   Queue<S> queue;
   models::WeightState<T, S> state;
 
   OwnedWeights(models::ParameterTable table, const models::Mesh& mesh, models::Truth truth, Queue<S> on)
       : layout(std::move(table), mesh),
+        ownership(layout, mesh, {.bucket = 100, .least_part = 1}),
         queue(on),
-        state(models::make_weight_state<T, S>(layout, truth, weight_memory, optimizer_memory, on)) {}
+        state(models::make_weight_state<T, S>(ownership, truth, weight_memory, optimizer_memory, on)) {}
 
   /// Puts all elements of a shard.
   void put(std::size_t index, const std::vector<float>& values) {
@@ -39,11 +41,30 @@ struct OwnedWeights {
     upload.put(index, {&all, 1}, Dtype::float32, reinterpret_cast<const std::byte*>(values.data()));
     upload.finish();
   }
+  /// The fp32 values of a shard: all, where weights are their own truth, else those that this rank owns.
   [[nodiscard]] std::vector<float> values(std::size_t index) const {
-    std::vector<float> out(std::size_t(layout.row(index).size));
-    const models::Run all{0, 0, layout.row(index).size};
-    models::ShardDownload<S>(state, queue).get(index, {&all, 1}, reinterpret_cast<std::byte*>(out.data()));
+    const bool all = state.ownership() == nullptr;
+    const auto runs = all ? std::vector<models::Run>{{0, 0, layout.row(index).size}} : owned_runs(index);
+    std::vector<float> out(std::size_t(runs.empty() ? 0 : runs.back().local + runs.back().count));
+    models::ShardDownload<S>(state, queue).get(index, runs, reinterpret_cast<std::byte*>(out.data()));
     return out;
+  }
+  /// The elements of a shard that this rank owns, side by side.
+  [[nodiscard]] std::vector<models::Run> owned_runs(std::size_t index) const {
+    const auto& row = layout.row(index);
+    std::vector<models::Run> runs;
+    std::int64_t local = 0;
+    for (const auto& [owned, place] : ownership.owned({row.offset, row.offset + row.size})) {
+      runs.push_back({local, owned.begin - row.offset, owned.size()});
+      local += owned.size();
+    }
+    return runs;
+  }
+  [[nodiscard]] std::vector<float> owned_of(std::size_t index, const std::vector<float>& whole) const {
+    std::vector<float> part;
+    for (const models::Run& run : owned_runs(index))
+      part.insert(part.end(), whole.begin() + run.whole, whole.begin() + run.whole + run.count);
+    return part;
   }
 };
 

@@ -18,17 +18,17 @@ constexpr std::int64_t kWide = 400'001;  // six rows of it pass through staging 
 
 /// Flat shards on the device are those on the host, byte by byte, gaps included.
 template <class T>
-bool equal_bytes(const models::Shards<T, Space::device>& device, const models::Shards<T, Space::host>& host) {
-  std::vector<T> copy(std::size_t(device.flat().size()));
+bool equal_bytes(View<T, 1, Space::device> device, View<T, 1, Space::host> host) {
+  std::vector<T> copy(std::size_t(device.size()));
   check(cudaDeviceSynchronize());
-  check(cudaMemcpy(copy.data(), device.flat().data, copy.size() * sizeof(T), cudaMemcpyDeviceToHost));
-  return std::memcmp(copy.data(), host.flat().data, copy.size() * sizeof(T)) == 0;
+  check(cudaMemcpy(copy.data(), device.data, copy.size() * sizeof(T), cudaMemcpyDeviceToHost));
+  return std::memcmp(copy.data(), host.data, copy.size() * sizeof(T)) == 0;
 }
 
 bool equal_states(const DeviceWeights& device, const HostWeights& host) {
-  return equal_bytes(device.state.weights, host.state.weights) &&
-         (!host.state.master || equal_bytes(*device.state.master, *host.state.master)) &&
-         (!host.state.remainder || equal_bytes(*device.state.remainder, *host.state.remainder));
+  return equal_bytes(device.state.weights.flat(), host.state.weights.flat()) &&
+         (!host.state.master || equal_bytes(device.state.master->flat(), host.state.master->flat())) &&
+         (!host.state.remainder || equal_bytes(device.state.remainder->flat(), host.state.remainder->flat()));
 }
 
 /// Puts `values` in runs of `count` that lie `stride` apart, from element 1 of row `index` on.

@@ -52,13 +52,25 @@ void for_elements(const Shards& shards, Visit&& visit) {
   }
 }
 
+/// The same for the elements that this rank owns.
+template <class Visit>
+void for_owned(const models::Ownership& ownership, const Shards& shards, Visit&& visit) {
+  for_elements(shards, [&](std::size_t i, std::int64_t index, float& x) {
+    const std::int64_t place = &x - shards.flat().data;
+    if (!ownership.owned({place, place + 1}).empty()) visit(i, index, x);
+  });
+}
+
 struct Rig {
   models::ShardLayout layout;
+  models::Ownership ownership;
   Arena<Space::host> arena{"test"};
   Staging<Space::host> staging{"staging"};
   Shards weights{layout, arena}, gradients{layout, arena};
 
-  explicit Rig(const Mesh& mesh) : layout(test::small_table(), mesh) {
+  /// Buckets so short that every parameter is cut.
+  explicit Rig(const Mesh& mesh)
+      : layout(test::small_table(), mesh), ownership(layout, mesh, {.bucket = 100, .least_part = 1}) {
     models::initialise(weights, 5);
     std::fill_n(gradients.flat().data, gradients.flat().size(), 0.f);
   }
@@ -79,7 +91,7 @@ TEST_CASE("gradients are summed over exactly the ranks that hold the shard", "[o
     for_elements(rig.gradients, [&](std::size_t i, std::int64_t index, float& g) {
       g = base_gradient(i, index) * float(cluster.rank() + 1);
     });
-    optimizer::GradientSum<float, Space::host> sum(rig.layout, *exchange, rig.arena);
+    optimizer::GradientSum<float, Space::host> sum(rig.ownership, *exchange, rig.arena);
     sum(rig.gradients, {});
 
     std::vector<float> weight;  // of each parameter: the sum of its holders' parts
@@ -87,12 +99,14 @@ TEST_CASE("gradients are summed over exactly the ranks that hold the shard", "[o
       weight.push_back(0);
       for (const std::int64_t rank : holders(parameter, mesh)) weight.back() += float(rank + 1);
     }
-    std::int64_t wrong = 0;
-    for_elements(rig.gradients, [&](std::size_t i, std::int64_t index, float g) {
+    std::int64_t wrong = 0, owned = 0;
+    for_owned(rig.ownership, rig.gradients, [&](std::size_t i, std::int64_t index, float g) {
       wrong += g != base_gradient(i, index) * weight[i];
+      ++owned;
     });
     INFO(mesh.text());
     REQUIRE(wrong == 0);
+    CHECK(owned > 0);
   }
 }
 
@@ -104,8 +118,8 @@ TEST_CASE("norm and step do not depend on the mesh", "[optimizer][adam]") {
     const Mesh mesh(cluster.size(), cluster.rank(), degrees);
     const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
     Rig rig(mesh), whole{Mesh()};
-    optimizer::Adam<HostFp32> adam(rig.layout, settings, *exchange, rig.arena);
-    optimizer::Adam<HostFp32> whole_adam(whole.layout, settings, *local, whole.arena);
+    optimizer::Adam<HostFp32> adam(rig.ownership, settings, *exchange, rig.arena);
+    optimizer::Adam<HostFp32> whole_adam(whole.ownership, settings, *local, whole.arena);
     for (std::int64_t k = 0; k < 3; ++k) {
       for_elements(rig.gradients, [&](std::size_t i, std::int64_t index, float& g) {
         g = base_gradient(i, index + k) / float(holders(rig.layout.table()[i], mesh).size());
@@ -131,6 +145,6 @@ TEST_CASE("a gradient that is not a number on one rank is known on all", "[optim
   const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
   Rig rig(mesh);
   if (cluster.rank() == cluster.size() - 1) rig.gradients[6](0) = NAN;
-  optimizer::Adam<HostFp32> adam(rig.layout, {}, *exchange, rig.arena);
+  optimizer::Adam<HostFp32> adam(rig.ownership, {}, *exchange, rig.arena);
   CHECK_FALSE(rig.step(adam, {}).is_finite());
 }

@@ -18,6 +18,7 @@ namespace {
 struct Model {  // weights and gradients of the small table on one rank
   models::Mesh mesh;
   models::ShardLayout layout{test::small_table(), mesh};
+  models::Ownership ownership{layout, mesh};
   Arena<Space::host> arena{"test"};
   Shards weights{layout, arena}, gradients{layout, arena};
   std::unique_ptr<parallel::Exchange<Space::host>> exchange = parallel::make_local_exchange<Space::host>();
@@ -79,7 +80,7 @@ std::vector<float> copy_of(const Shards& shards) {
 TEST_CASE("ten steps agree with AdamW in double", "[optimizer][adam]") {
   Model model;
   const optimizer::AdamSettings settings{.clip_norm = 5};
-  optimizer::Adam<HostFp32> adam(model.layout, settings, *model.exchange, model.arena);
+  optimizer::Adam<HostFp32> adam(model.ownership, settings, *model.exchange, model.arena);
   Reference reference(model.weights);
   for (int k = 1; k <= 10; ++k) {
     const double lr = 0.01 / k;
@@ -93,7 +94,7 @@ TEST_CASE("ten steps agree with AdamW in double", "[optimizer][adam]") {
     const std::int64_t offset = model.layout.row(row).offset;
     for (std::int64_t i = 0; i < model.weights[row].size(); ++i) {
       REQUIRE(model.weights[row](i) == Approx(reference.w[std::size_t(offset + i)]).margin(2e-7));
-      REQUIRE(adam.moments().exp_avg.row<float>(row)(i) ==
+      REQUIRE(adam.moments().exp_avg.flat<float>()(offset + i) ==
               Approx(reference.m[std::size_t(offset + i)]).margin(1e-7));
     }
   }
@@ -101,8 +102,8 @@ TEST_CASE("ten steps agree with AdamW in double", "[optimizer][adam]") {
 
 TEST_CASE("a gradient scale acts as if the gradients had been divided before", "[optimizer][adam]") {
   Model scaled, plain;
-  optimizer::Adam<HostFp32> adam_scaled(scaled.layout, {}, *scaled.exchange, scaled.arena);
-  optimizer::Adam<HostFp32> adam_plain(plain.layout, {}, *plain.exchange, plain.arena);
+  optimizer::Adam<HostFp32> adam_scaled(scaled.ownership, {}, *scaled.exchange, scaled.arena);
+  optimizer::Adam<HostFp32> adam_plain(plain.ownership, {}, *plain.exchange, plain.arena);
   scaled.draw_gradients(3), plain.draw_gradients(3);
   for (std::int64_t i = 0; i < scaled.gradients.flat().size(); ++i) scaled.gradients.flat()(i) *= 64;
   const auto a = scaled.step(adam_scaled, {.lr = 0.1, .gradient_scale = 1. / 64});
@@ -113,24 +114,24 @@ TEST_CASE("a gradient scale acts as if the gradients had been divided before", "
 
 TEST_CASE("with a learning rate of 0 the moments move and the weights do not", "[optimizer][adam]") {
   Model model;
-  optimizer::Adam<HostFp32> adam(model.layout, {}, *model.exchange, model.arena);
+  optimizer::Adam<HostFp32> adam(model.ownership, {}, *model.exchange, model.arena);
   const auto before = copy_of(model.weights);
   model.draw_gradients(1);
   (void)model.step(adam, {.lr = 0});
   CHECK(copy_of(model.weights) == before);
-  CHECK(adam.moments().exp_avg.row<float>(0)(0) != 0);
-  CHECK(adam.moments().exp_avg_sq.row<float>(0)(0) > 0);
+  CHECK(adam.moments().exp_avg.flat<float>()(0) != 0);
+  CHECK(adam.moments().exp_avg_sq.flat<float>()(0) > 0);
 }
 
 TEST_CASE("a gradient that is not a number changes nothing and is reported", "[optimizer][adam]") {
   Model model;
-  optimizer::Adam<HostFp32> adam(model.layout, {}, *model.exchange, model.arena);
+  optimizer::Adam<HostFp32> adam(model.ownership, {}, *model.exchange, model.arena);
   const auto before = copy_of(model.weights);
   model.draw_gradients(1);
   model.gradients[5](3) = GENERATE(std::numeric_limits<float>::quiet_NaN(), -INFINITY);
   CHECK_FALSE(model.step(adam, {.lr = 1}).is_finite());
   CHECK(copy_of(model.weights) == before);
-  CHECK(adam.moments().exp_avg.row<float>(0)(0) == 0);
+  CHECK(adam.moments().exp_avg.flat<float>()(0) == 0);
 }
 
 TEST_CASE("the norm counts every element of the table once", "[optimizer][norm]") {
@@ -141,36 +142,40 @@ TEST_CASE("the norm counts every element of the table once", "[optimizer][norm]"
     elements += double(model.layout.table()[row].size());
   }
   double squares = 0;
-  optimizer::add_squares<float, Space::host>(model.gradients, *model.exchange, {&squares, {1}}, {});
+  optimizer::add_squares<float, Space::host>({model.ownership, model.gradients, {&squares, {1}}},
+                                             *model.exchange, {});
   CHECK(squares == Approx(4 * elements).epsilon(1e-14));
 }
 
-TEST_CASE("neighbouring rows with the same axis are summed as one range", "[optimizer][gradients]") {
+TEST_CASE("what tensor ranks hold whole is summed over them, neighbours as one range",
+          "[optimizer][gradients]") {
   const Model model;
-  const auto ranges = optimizer::summed_ranges(model.layout, 1 << 20);
-  const auto end_of = [&](std::size_t row) {
-    return model.layout.row(row).offset + model.layout.row(row).size;
+  const auto ranges = optimizer::summed_ranges(model.ownership, 1 << 20);
+  const auto row = [&](std::size_t index) {
+    const auto& found = model.layout.row(index);
+    return Range{found.offset, found.offset + found.size};
   };
-  REQUIRE(ranges.size() == 6);
-  // embedding .. router, and final_norm
-  CHECK(ranges[0].axis == models::Axis::data_context);
-  CHECK(ranges[0].elements == Range{0, end_of(4)});
-  CHECK(ranges[1].elements == Range{model.layout.row(7).offset, end_of(7)});
-  // Not split over tensor: norm; router and final_norm, which are not neighbours.
-  CHECK(ranges[2].axis == models::Axis::tensor);
-  CHECK(ranges[2].elements == Range{model.layout.row(1).offset, end_of(1)});
-  CHECK(ranges[3].elements == Range{model.layout.row(4).offset, end_of(4)});
-  CHECK(ranges[4].elements == ranges[1].elements);
-  CHECK(ranges[5].axis == models::Axis::expert_data);
-  CHECK(ranges[5].elements == Range{model.layout.row(5).offset, end_of(6)});
+  REQUIRE(ranges.size() == 3);  // norm, router and final_norm are no neighbours
+  for (const auto& range : ranges) CHECK(range.axis == models::Axis::tensor);
+  CHECK(ranges[0].elements == row(1));
+  CHECK(ranges[1].elements == row(4));
+  CHECK(ranges[2].elements == row(7));
+
+  auto table = test::small_table();
+  table.insert(table.begin() + 1, table[1]);
+  table[1].name = "other_norm";
+  const models::ShardLayout layout(table, models::Mesh());
+  const auto joined = optimizer::summed_ranges(models::Ownership(layout, models::Mesh()), 1 << 20);
+  REQUIRE(joined.size() == 3);
+  CHECK(joined[0].elements == Range{layout.row(1).offset, layout.row(2).offset + layout.row(2).size});
 }
 
 TEST_CASE("a long range is summed in bounded parts", "[optimizer][gradients]") {
   const Model model;
   std::int64_t whole = 0, parts = 0;
-  for (const auto& range : optimizer::summed_ranges(model.layout, 1 << 20)) whole += range.elements.size();
-  for (const auto& range : optimizer::summed_ranges(model.layout, 50)) {
-    CHECK(range.elements.size() <= 50);
+  for (const auto& range : optimizer::summed_ranges(model.ownership, 1 << 20)) whole += range.elements.size();
+  for (const auto& range : optimizer::summed_ranges(model.ownership, 5)) {
+    CHECK(range.elements.size() <= 5);
     parts += range.elements.size();
   }
   CHECK(parts == whole);

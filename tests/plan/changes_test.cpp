@@ -84,7 +84,7 @@ TEST_CASE("degrees of the mesh are proposed where model, ranks and batch allow t
   slice.job = test::small_slice_job();
   slice.job.train.micro_batch_size = 1;
   slice.job.train.global_batch_size = 8;
-  slice.machine = test::gpu(24);
+  slice.machine = test::gpu(16);
   CHECK(slice.recommended() == Settings{"parallel.expert = 8"});
   slice.ranks = 6;  // 8 packs do not divide by 6 data ranks, nor by 3
   slice.job.train.global_batch_size = 6;

@@ -77,7 +77,7 @@ TEST_CASE("more ranks share what a mesh splits", "[plan]") {
   CHECK(weights(4, 8) < weights(1, 8));
 }
 
-TEST_CASE("ranks differ where the vocabulary does not divide, the needy come first", "[plan]") {
+TEST_CASE("ranks need the same even where the vocabulary does not divide", "[plan]") {
   job::Job job;
   job.data.max_length = 64;
   job.parallel.tensor = 4;
@@ -85,12 +85,25 @@ TEST_CASE("ranks differ where the vocabulary does not divide, the needy come fir
   models::ModelConfig config = test::tiny_moe();
   config.vocab = 65;  // 16, 16, 16 and 17
   const std::vector<plan::RankKind> kinds = plan::rank_kinds({job, config, 8, 64, machine});
-  REQUIRE(kinds.size() == 2);
-  CHECK(kinds[0].need.total() > kinds[1].need.total());
-  CHECK(kinds[0].first == 3);
-  CHECK(kinds[0].count == 2);
-  CHECK(kinds[1].first == 0);
-  CHECK(kinds[1].count == 6);
+  REQUIRE(kinds.size() == 1);
+  CHECK(kinds[0].first == 0);
+  CHECK(kinds[0].count == 8);
+}
+
+TEST_CASE("ranks that share a parameter share what the optimizer keeps of it", "[plan]") {
+  job::Job job = test::slice_job();
+  job.train.global_batch_size = 16;
+  const models::ModelConfig config = test::slice_of_30b(8);
+  const plan::Machine machine = test::gpu(80);
+  const auto on = [&](std::int64_t ranks, std::int64_t expert) {
+    job.parallel.expert = expert;
+    return plan::need_on(plan::mesh_of(job, ranks, 0), {job, config, ranks, 4096, machine}).memory;
+  };
+  CHECK(4 * on(4, 1).moments == on(1, 1).moments);
+  CHECK(4 * on(4, 1).truth == on(1, 1).truth);
+  CHECK(on(4, 1).weights == on(1, 1).weights);
+  // Four ranks have a quarter of the experts each and the dense weights whole: still a quarter of the state.
+  CHECK(4 * on(4, 4).moments == on(1, 1).moments);
 }
 
 TEST_CASE("ranks that share a machine must fit together", "[plan]") {

@@ -41,21 +41,18 @@ TEST_CASE("a plan that does not fit says what is missing and what would help", "
   CHECK_THAT(text, contains("\nrecommended: use train.micro_batch_size = 1 ("));
 }
 
-TEST_CASE("ranks that share a machine, and ranks that differ, are told", "[plan]") {
+TEST_CASE("ranks that share a machine are told", "[plan]") {
   job::Job job;
   job.data.max_length = 64;
   job.data.packing = false;
   job.parallel.tensor = 4;
   job.parallel.expert = 2;
-  models::ModelConfig config = test::tiny_moe();
-  config.vocab = 65;  // 16, 16, 16 and 17
+  const models::ModelConfig config = test::tiny_moe();
   const plan::Machine machine = test::node(1, 8);
   const std::string text = report_of({job, config, 8, 64, machine});
   CHECK_THAT(text, contains("8 ranks: tensor 4 x data 2, expert 2 x expert_data 4, "));
   CHECK_THAT(text,
              contains("1 sample of 64 tokens, all trained: 64 tokens, the same number for every expert"));
-  CHECK_THAT(text, contains("rank 3, 2 alike"));
-  CHECK_THAT(text, contains("rank 0, 6 alike"));
   CHECK_THAT(text, contains("\n8 ranks "));
   CHECK_THAT(text, contains("\nthe node has "));
   CHECK_THAT(text, contains("get twice their even share"));
