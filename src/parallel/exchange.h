@@ -102,17 +102,16 @@ class Exchange {
   template <class T>
   void all_to_all(Call call, RowBlocks<std::type_identity_t<const T>, S> send, RowBlocks<T, S> receive,
                   Queue<S> queue) {
-    expect_rows(call, send.counts, send.rows.shape[0]);
-    expect_rows(call, receive.counts, receive.rows.shape[0]);
-    expect_shape(call.name, send.rows, {send.rows.shape[0], receive.rows.shape[1]});
+    const RowSwap swap = row_swap<T>(call, send, receive);
     const PartScope scope(Part::exchange, queue);
-    swap_rows(call,
-              {{send.rows.data, send.rows.size(), kDtypeOf<T>},
-               receive.rows.data,
-               receive.rows.shape[1],
-               send.counts,
-               receive.counts},
-              queue);
+    swap_rows(call, swap, queue);
+  }
+  /// The same, but it goes on while the rank computes. Collective as all_to_all: all ranks of the group start
+  /// theirs in one order, other calls between.
+  template <class T>
+  Pending<S> start_all_to_all(Call call, RowBlocks<std::type_identity_t<const T>, S> send,
+                              RowBlocks<T, S> receive, Queue<S> queue) {
+    return start_swap(call, row_swap<T>(call, send, receive), queue);
   }
   /// Starts both messages as one: where each rank of a ring sends on and receives, none waits for another's
   /// turn. Only the two ranks of a message take part in it.
@@ -162,8 +161,20 @@ class Exchange {
   virtual void scatter_sum(Call call, Values whole, void* part, Queue<S> queue) = 0;
   virtual void swap_rows(Call call, const RowSwap& swap, Queue<S> queue) = 0;
   virtual Pending<S> start(Call call, const MessagePair& messages, Queue<S> queue) = 0;
+  virtual Pending<S> start_swap(Call call, const RowSwap& swap, Queue<S> queue) = 0;
 
  private:
+  template <class T>
+  RowSwap row_swap(Call call, const RowBlocks<const T, S>& send, const RowBlocks<T, S>& receive) const {
+    expect_rows(call, send.counts, send.rows.shape[0]);
+    expect_rows(call, receive.counts, receive.rows.shape[0]);
+    expect_shape(call.name, send.rows, {send.rows.shape[0], receive.rows.shape[1]});
+    return {{send.rows.data, send.rows.size(), kDtypeOf<T>},
+            receive.rows.data,
+            receive.rows.shape[1],
+            send.counts,
+            receive.counts};
+  }
   void expect_rows(Call call, std::span<const std::int64_t> rows, std::int64_t there_are) const {
     const std::array<std::int64_t, 2> got{std::int64_t(rows.size()),
                                           std::accumulate(rows.begin(), rows.end(), std::int64_t{0})};

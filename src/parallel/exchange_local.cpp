@@ -24,6 +24,10 @@ class LocalExchange final : public Exchange<Space::host> {
     copy(messages.sent, messages.received.data);
     return {};
   }
+  Pending<Space::host> start_swap(Call, const RowSwap& swap, Queue<Space::host>) override {
+    copy(swap.send, swap.receive);
+    return {};
+  }
 
   static void copy(const Values& from, void* to) {
     if (from.count > 0 && from.data != to)

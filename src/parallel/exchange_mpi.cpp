@@ -177,17 +177,14 @@ class MpiExchange final : public Exchange<Space::host> {
   /// Messages until they are waited for; the wait is watched and timed.
   class Flight final : public Pending<Space::host>::Work {
    public:
-    Flight(MpiExchange& exchange, Call call, const MessagePair& messages)
+    Flight(MpiExchange& exchange, Call call, std::string_view operation, Requests requests)
         : exchange_(exchange),
           axis_(call.axis),
+          operation_(operation),
           name_(call.name),
-          requests_({exchange.group(call.axis).get(), kMessageTag, exchange.limits_.message_bytes}) {
-      const auto& [sent, to, received, from] = messages;
-      requests_.receive({bytes_of(received.data), received.count * size_of(received.dtype)}, from);
-      requests_.send({bytes_of(sent.data), sent.count * size_of(sent.dtype)}, to);
-    }
+          requests_(std::move(requests)) {}
     void wait(Queue<Space::host>) override {
-      const cluster::Watch watch(exchange_.cluster_.watchdog(), axis_, "messages", name_);
+      const cluster::Watch watch(exchange_.cluster_.watchdog(), axis_, operation_, name_);
       const Stopwatch stopwatch;
       requests_.wait();
       exchange_.traffic_[std::size_t(axis_)].seconds += stopwatch.seconds();
@@ -196,7 +193,7 @@ class MpiExchange final : public Exchange<Space::host> {
    private:
     MpiExchange& exchange_;
     Axis axis_;
-    std::string name_;
+    std::string operation_, name_;
     Requests requests_;
   };
 
@@ -207,7 +204,32 @@ class MpiExchange final : public Exchange<Space::host> {
     ++traffic.calls;
     if (messages.to != mesh_.index(call.axis))
       traffic.bytes += messages.sent.count * size_of(messages.sent.dtype);
-    return Pending<Space::host>(std::make_unique<Flight>(*this, call, messages));
+    const auto& [sent, to, received, from] = messages;
+    Requests requests({group(call.axis).get(), kMessageTag, limits_.message_bytes});
+    requests.receive({bytes_of(received.data), received.count * size_of(received.dtype)}, from);
+    requests.send({bytes_of(sent.data), sent.count * size_of(sent.dtype)}, to);
+    return Pending<Space::host>(std::make_unique<Flight>(*this, call, "messages", std::move(requests)));
+  }
+
+  Pending<Space::host> start_swap(Call call, const RowSwap& swap, Queue<Space::host>) override {
+    const RowBlockLists blocks(swap);
+    Requests requests({group(call.axis).get(), kTag, limits_.message_bytes});
+    const std::int64_t degree = mesh_.degree(call.axis), own = mesh_.index(call.axis);
+    if (blocks.outgoing[std::size_t(own)].bytes > 0)
+      std::memcpy(blocks.incoming[std::size_t(own)].data, blocks.outgoing[std::size_t(own)].data,
+                  std::size_t(blocks.outgoing[std::size_t(own)].bytes));
+    Traffic& traffic = traffic_[std::size_t(call.axis)];
+    ++traffic.calls;
+    for (std::int64_t step = 1; step < degree; ++step) {
+      const std::int64_t from = (own - step + degree) % degree;
+      requests.receive(blocks.incoming[std::size_t(from)], from);
+    }
+    for (std::int64_t step = 1; step < degree; ++step) {
+      const std::int64_t to = (own + step) % degree;
+      requests.send(blocks.outgoing[std::size_t(to)], to);
+      traffic.bytes += blocks.outgoing[std::size_t(to)].bytes;
+    }
+    return Pending<Space::host>(std::make_unique<Flight>(*this, call, "all_to_all", std::move(requests)));
   }
 
   void gather(Call call, Values part, void* whole, Queue<Space::host>) override {
@@ -219,19 +241,27 @@ class MpiExchange final : public Exchange<Space::host> {
 
   void swap_rows(Call call, const RowSwap& swap, Queue<Space::host>) override {
     const Running running(*this, call, "all_to_all");
-    const std::int64_t row = swap.columns * size_of(swap.send.dtype);
+    const RowBlockLists blocks(swap);
+    running.swap(blocks.outgoing, blocks.incoming);
+  }
+
+  /// The blocks of an all_to_all where they lie.
+  struct RowBlockLists {
     std::vector<Outgoing> outgoing;
     std::vector<Incoming> incoming;
-    const std::byte* from = bytes_of(swap.send.data);
-    std::byte* to = bytes_of(swap.receive);
-    for (std::size_t i = 0; i < swap.sent_rows.size(); ++i) {
-      outgoing.push_back({from, swap.sent_rows[i] * row});
-      incoming.push_back({to, swap.received_rows[i] * row});
-      from += outgoing.back().bytes;
-      to += incoming.back().bytes;
+
+    explicit RowBlockLists(const RowSwap& swap) {
+      const std::int64_t row = swap.columns * size_of(swap.send.dtype);
+      const std::byte* from = bytes_of(swap.send.data);
+      std::byte* to = bytes_of(swap.receive);
+      for (std::size_t i = 0; i < swap.sent_rows.size(); ++i) {
+        outgoing.push_back({from, swap.sent_rows[i] * row});
+        incoming.push_back({to, swap.received_rows[i] * row});
+        from += outgoing.back().bytes;
+        to += incoming.back().bytes;
+      }
     }
-    running.swap(outgoing, incoming);
-  }
+  };
 
   void scatter_sum(Call call, Values whole, void* part, Queue<Space::host>) override {
     const Running running(*this, call, "reduce_scatter");

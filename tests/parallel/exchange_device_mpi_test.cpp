@@ -165,6 +165,17 @@ TEMPLATE_TEST_CASE("rows of device memory move, and back with the counts swapped
                                        {back.rows(kWidth), sent}, queue);
       REQUIRE(same_bits(arrived.values(), expected));
       REQUIRE(same_bits(back.values(), x));
+
+      const OnDevice<T> started(total(received) * kWidth), started_back(total(sent) * kWidth);
+      auto there = exchange->template start_all_to_all<T>({axis, "there"}, {from.rows(kWidth), sent},
+                                                          {started.rows(kWidth), received}, queue);
+      auto home = exchange->template start_all_to_all<T>({axis, "back"}, {arrived.rows(kWidth), received},
+                                                         {started_back.rows(kWidth), sent}, queue);
+      home.wait(queue);
+      there.wait(queue);
+      exchange->wait({axis, "test"}, queue);
+      REQUIRE(same_bits(started.values(), expected));
+      REQUIRE(same_bits(started_back.values(), x));
     }
 }
 

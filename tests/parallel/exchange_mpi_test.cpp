@@ -226,6 +226,42 @@ TEST_CASE("all_to_all moves rows, and back with the counts swapped; some ranks h
   });
 }
 
+TEST_CASE("rows that were started arrive as all_to_all brings them, other calls between") {
+  Cluster cluster{Environment()};
+  on_every_mesh(cluster, [&](Exchange<Space::host>& exchange) {
+    const std::int64_t degree = exchange.mesh().degree(Axis::expert),
+                       index = exchange.mesh().index(Axis::expert);
+    const std::int64_t width = 5;
+    const auto sent_by = [&](std::int64_t i, std::int64_t j) { return i == 0 ? 0 : (i * 300 + j * 5) % 401; };
+    std::vector<std::int64_t> sent, received;
+    for (std::int64_t j = 0; j < degree; ++j) {
+      sent.push_back(sent_by(index, j));
+      received.push_back(sent_by(j, index));
+    }
+    const std::int64_t leaving = std::accumulate(sent.begin(), sent.end(), std::int64_t{0});
+    const std::int64_t arriving = std::accumulate(received.begin(), received.end(), std::int64_t{0});
+    auto x = numbers<float>(leaving * width, cluster.rank());
+    std::vector<float> expected(std::size_t(arriving * width)), first(expected.size()), back(x.size());
+    const Call call{Axis::expert, "test"};
+    exchange.all_to_all<float>(call, {rows(x, width), sent}, {rows(expected, width), received}, kQueue);
+    const std::int64_t before = exchange.traffic(Axis::expert).bytes;
+
+    auto there = exchange.start_all_to_all<float>(call, {rows(x, width), sent},
+                                                  {rows(first, width), received}, kQueue);
+    auto home = exchange.start_all_to_all<float>(call, {rows(expected, width), received},
+                                                 {rows(back, width), sent}, kQueue);
+    CHECK(exchange.traffic(Axis::expert).bytes ==
+          2 * before + 4 * width * (arriving - received[std::size_t(index)]));
+    std::vector<float> sum{1};
+    exchange.all_reduce({Axis::expert, "beside"}, view(sum), Reduction::sum, kQueue);
+    home.wait(kQueue);
+    there.wait(kQueue);
+    REQUIRE(sum[0] == float(degree));
+    REQUIRE(first == expected);
+    REQUIRE(back == x);
+  });
+}
+
 TEST_CASE("messages go round a ring, several on their way, with collectives in between") {
   Cluster cluster{Environment()};
   const Mesh mesh(cluster.size(), cluster.rank(), {.context = cluster.size()});

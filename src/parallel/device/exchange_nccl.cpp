@@ -54,10 +54,15 @@ struct Queued {
   }
 };
 
-/// A stream that waits for no other.
+/// A stream that waits for no other. What is ready on it starts before what computes, so that it runs beside
+/// it rather than behind.
 class Stream {
  public:
-  Stream() { moebius::check(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking)); }
+  Stream() {
+    int lowest = 0, highest = 0;
+    moebius::check(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
+    moebius::check(cudaStreamCreateWithPriority(&handle_, cudaStreamNonBlocking, highest));
+  }
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   ~Stream() { cudaStreamDestroy(handle_); }
@@ -236,6 +241,20 @@ class NcclExchange final : public Exchange<Space::device> {
     return Pending<Space::device>(std::move(flight));
   }
 
+  /// On a stream of its own: a message that waits for another stage must not hold it up.
+  Pending<Space::device> start_swap(Call call, const RowSwap& swap, Queue<Space::device> queue) override {
+    if (mesh().degree(call.axis) == 1) {
+      swap_rows(call, swap, queue);
+      return {};
+    }
+    auto flight = std::make_unique<Flight>(swap_stream_.get(), queue.stream);
+    Queue<Space::device> beside = queue;
+    beside.stream = swap_stream_.get();
+    swap_rows(call, swap, beside);
+    flight->started(swap_stream_.get());
+    return Pending<Space::device>(std::move(flight));
+  }
+
   /// An empty block is no message: both sides know that it is empty. The own block is a copy.
   static ncclResult_t send_and_receive(const RowSwap& swap, std::int64_t own, ncclComm_t communicator,
                                        Queue<Space::device> queue) {
@@ -283,7 +302,7 @@ class NcclExchange final : public Exchange<Space::device> {
   }
 
   Cluster& cluster_;
-  Stream message_stream_;
+  Stream message_stream_, swap_stream_;
   std::unique_ptr<Exchange<Space::host>> host_;            // numbers of the host
   std::vector<std::unique_ptr<NcclCommunicator>> groups_;  // one for each set of ranks
   std::array<NcclCommunicator*, cluster::kAxisCount> by_axis_{};

@@ -144,33 +144,33 @@ class StagedExchange final : public Exchange<Space::device> {
     });
   }
 
-  /// Pinned memory of messages on their way; it goes back to the exchange when they have arrived.
+  /// Pinned memory of what is on its way; it goes back to the exchange when all has arrived.
   using Buffer = std::unique_ptr<PinnedBuffer>;
   class Flight final : public Pending<Space::device>::Work {
    public:
-    Flight(StagedExchange& exchange, Call call, const MessagePair& messages, Queue<Space::device> queue)
-        : exchange_(exchange), buffer_(exchange.take_buffer()), received_(messages.received) {
-      const auto& [sent, to, received, from] = messages;
+    /// Waits until `sent` is in host memory.
+    Flight(StagedExchange& exchange, Values sent, InPlace received, Queue<Space::device> queue)
+        : exchange_(exchange), buffer_(exchange.take_buffer()), received_(received) {
       const std::int64_t sent_bytes = sent.count * size_of(sent.dtype);
       const View<std::byte, 1, Space::host> staged =
           buffer_->take<std::byte>(round_up(sent_bytes, kAlignment) + received_bytes(), queue);
       download_bytes(sent.data, staged.data, sent_bytes, queue);
       moebius::wait(queue);
-      arrived_ = staged.data + round_up(sent_bytes, kAlignment);
-      with_type(sent.dtype, [&](auto zero) {
-        using T = decltype(zero);
-        pending_ = exchange.host_->start_messages(
-            call,
-            Messages<T, Space::host>{.to = to,
-                                     .sent = {reinterpret_cast<const T*>(staged.data), {sent.count}},
-                                     .from = from,
-                                     .received = {reinterpret_cast<T*>(arrived_), {received.count}}},
-            {});
-      });
+      leaving_ = staged.data;
+      arriving_ = staged.data + round_up(sent_bytes, kAlignment);
     }
+    template <class T>
+    [[nodiscard]] T* leaving() const {
+      return reinterpret_cast<T*>(leaving_);
+    }
+    template <class T>
+    [[nodiscard]] T* arriving() const {
+      return reinterpret_cast<T*>(arriving_);
+    }
+    void started(Pending<Space::host> pending) { pending_ = std::move(pending); }
     void wait(Queue<Space::device> queue) override {
       pending_.wait({});
-      upload_bytes(arrived_, received_.data, received_bytes(), queue);
+      upload_bytes(arriving_, received_.data, received_bytes(), queue);
       exchange_.buffers_.push_back(std::move(buffer_));
     }
 
@@ -180,7 +180,7 @@ class StagedExchange final : public Exchange<Space::device> {
     StagedExchange& exchange_;
     Buffer buffer_;
     InPlace received_;
-    std::byte* arrived_ = nullptr;
+    std::byte *leaving_ = nullptr, *arriving_ = nullptr;
     Pending<Space::host> pending_;
   };
 
@@ -193,7 +193,39 @@ class StagedExchange final : public Exchange<Space::device> {
   }
 
   Pending<Space::device> start(Call call, const MessagePair& messages, Queue<Space::device> queue) override {
-    return Pending<Space::device>(std::make_unique<Flight>(*this, call, messages, queue));
+    const auto& [sent, to, received, from] = messages;
+    auto flight = std::make_unique<Flight>(*this, sent, received, queue);
+    with_type(sent.dtype, [&](auto zero) {
+      using T = decltype(zero);
+      flight->started(host_->start_messages(
+          call,
+          Messages<T, Space::host>{.to = to,
+                                   .sent = {flight->template leaving<const T>(), {sent.count}},
+                                   .from = from,
+                                   .received = {flight->template arriving<T>(), {received.count}}},
+          {}));
+    });
+    return Pending<Space::device>(std::move(flight));
+  }
+
+  Pending<Space::device> start_swap(Call call, const RowSwap& swap, Queue<Space::device> queue) override {
+    if (mesh().degree(call.axis) == 1) {
+      swap_rows(call, swap, queue);
+      return {};
+    }
+    const std::int64_t sent = std::accumulate(swap.sent_rows.begin(), swap.sent_rows.end(), std::int64_t{0});
+    const std::int64_t received =
+        std::accumulate(swap.received_rows.begin(), swap.received_rows.end(), std::int64_t{0});
+    auto flight = std::make_unique<Flight>(
+        *this, swap.send, InPlace{swap.receive, received * swap.columns, swap.send.dtype}, queue);
+    with_type(swap.send.dtype, [&](auto zero) {
+      using T = decltype(zero);
+      const View<T, 2, Space::host> leaving(flight->template leaving<T>(), {sent, swap.columns});
+      const View<T, 2, Space::host> arriving(flight->template arriving<T>(), {received, swap.columns});
+      flight->started(
+          host_->start_all_to_all<T>(call, {leaving, swap.sent_rows}, {arriving, swap.received_rows}, {}));
+    });
+    return Pending<Space::device>(std::move(flight));
   }
 
   /// Elements of each rank's part that go at once.
