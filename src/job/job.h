@@ -124,7 +124,10 @@ struct Lora {  // [lora], present or absent as a whole
 struct Checkpoint {             // [checkpoint]
   std::int64_t interval = 500;  // iterations; the last one is always saved. 0: nothing is
   std::int64_t keep = 2;
-  bool optimizer = true, rng = true;
+  /// What training goes on from: moments, and fp32 weights where those of the model are bf16. Without it a
+  /// checkpoint holds the model alone, as it computes.
+  bool optimizer = true;
+  bool rng = true;
   std::string resume = "auto";  // auto, never, or a path
 
   [[nodiscard]] bool saves() const { return interval > 0; }

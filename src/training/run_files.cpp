@@ -45,11 +45,12 @@ template <Platform P>
 Place RunFiles<P>::load(ModelState<P>& state) {
   const Stopwatch watch;
   auto& moments = state.adam.moments();
-  bool has_moments = false;
+  bool has_moments = false, is_rounded = false;
   const auto loaded = find([&](const Reader& reader) {
     moments.clear(state.queue);  // an attempt on a damaged file may have filled them
     checkpoint::read_weights(reader, state.weights, state.queue);
     has_moments = reader.has_group(kExpAvg);
+    is_rounded = !reader.has_group(kMaster) && reader.tensors().front().dtype == Dtype::bfloat16;
     if (!has_moments) return;
     checkpoint::read_owned(reader, kExpAvg, moments.exp_avg, state.queue);
     checkpoint::read_owned(reader, kExpAvgSq, moments.exp_avg_sq, state.queue);
@@ -57,7 +58,9 @@ Place RunFiles<P>::load(ModelState<P>& state) {
   if (loaded) {
     log_.info("resuming from {}: iteration {} ({:.1f} s)", loaded->file.string(), loaded->contents.iteration,
               watch.seconds());
-    if (!has_moments) log_.warning("the checkpoint holds no moments of the optimizer: they start from zero");
+    if (!has_moments)
+      log_.warning("the checkpoint was saved without the optimizer: moments start from zero{}",
+                   is_rounded ? ", and weights go on from their values in bf16" : "");
     return {loaded->contents.iteration, loaded->contents.samples};
   }
   cluster_.together("load the weights", [&] { start(state); });

@@ -29,7 +29,10 @@ struct PreciseState {
     to_weights.finish(), to_first.finish(), to_second.finish();
   }
 
-  void write(const std::filesystem::path& file, cluster::Cluster& cluster) const {
+  /// With what the optimizer goes on from, or the weights alone.
+  enum class Content : std::uint8_t { all, weights };
+  void write(const std::filesystem::path& file, cluster::Cluster& cluster,
+             Content content = Content::all) const {
     const auto contents = some_contents(7);
     const Queue<S> queue = weights.queue;
     checkpoint::WriteRequest request{.contents = contents,
@@ -37,10 +40,12 @@ struct PreciseState {
                                      .groups = {},
                                      .buffer_bytes = 256};  // many pieces even of small tensors
     request.groups.push_back(checkpoint::group_of(checkpoint::kParameters, weights.state.weights, queue));
-    if (weights.state.truth() != models::Truth::weights)
-      request.groups.push_back(checkpoint::truth_group_of(checkpoint::kMaster, weights.state, queue));
-    request.groups.push_back(checkpoint::group_of_owned(checkpoint::kExpAvg, exp_avg, queue));
-    request.groups.push_back(checkpoint::group_of_owned(checkpoint::kExpAvgSq, exp_avg_sq, queue));
+    if (content == Content::all) {
+      if (weights.state.truth() != models::Truth::weights)
+        request.groups.push_back(checkpoint::truth_group_of(checkpoint::kMaster, weights.state, queue));
+      request.groups.push_back(checkpoint::group_of_owned(checkpoint::kExpAvg, exp_avg, queue));
+      request.groups.push_back(checkpoint::group_of_owned(checkpoint::kExpAvgSq, exp_avg_sq, queue));
+    }
     checkpoint::write_checkpoint(file, request, cluster);
   }
   void load(const checkpoint::Reader& reader) {
@@ -146,6 +151,28 @@ void check_bf16_files(cluster::Cluster& cluster, Queue<S> queue) {
       }
       cluster.barrier("read");
     }
+  }
+}
+
+/// Weights in bf16 that were saved without the optimizer come back as they were, and are their own truth.
+template <Space S>
+void check_bf16_weights_alone(cluster::Cluster& cluster, Queue<S> queue) {
+  const SharedFolder folder(cluster);
+  using models::Truth;
+  using State = PreciseState<bf16, S>;
+  const models::Mesh mesh(cluster.size(), cluster.rank(), {});
+  for (const Truth truth : {Truth::master, Truth::remainder, Truth::weights}) {
+    State training(mesh, truth, Dtype::float32, queue);
+    training.fill(0.5f);
+    training.write(folder / "step.h5", cluster, State::Content::weights);
+    const checkpoint::Reader reader(folder / "step.h5");
+    CHECK_FALSE(reader.has_group(checkpoint::kMaster));
+    CHECK_FALSE(reader.has_group(checkpoint::kExpAvg));
+    State again(mesh, truth, Dtype::float32, queue);
+    again.fill(0.5f);  // moments, which the file does not hold
+    checkpoint::read_weights(reader, again.weights.state, queue);
+    CHECK(again.holds(0.5f, Dtype::bfloat16, Dtype::float32));
+    cluster.barrier("read");
   }
 }
 

@@ -24,3 +24,9 @@ TEST_CASE("what fp32 weights on the host wrote resumes in bf16 on the device", "
   kernels::Device device(gpu_of(cluster));
   test::check_fp32_files(cluster, device.queue());
 }
+
+TEST_CASE("bf16 weights saved without the optimizer are their own truth", "[checkpoint]") {
+  cluster::Cluster cluster{cluster::Environment()};
+  kernels::Device device(gpu_of(cluster));
+  test::check_bf16_weights_alone(cluster, device.queue());
+}

@@ -26,25 +26,3 @@ TEST_CASE("a run tells where its time went, and its parts add up to the step", "
     CHECK(table.find(words) != std::string::npos);
   CHECK(run.err.find(table) != std::string::npos);
 }
-
-TEST_CASE("checkpoint.interval = 0 saves nothing, and a run that is stopped then has failed", "[speed]") {
-  const test::TemporaryFolder folder;
-  const test::Program program(folder);
-  test::TinyJob job(folder);
-  job.settings["train"]["iterations"] = "3";
-  job.settings["checkpoint"] = {{"interval", "0"}};
-  const std::string file = job.file("unsaved");
-  const std::string checkpoints = job.output("unsaved") + "/checkpoints";
-  const auto saved = [&] {
-    return std::filesystem::exists(checkpoints) && !std::filesystem::is_empty(checkpoints);
-  };
-  REQUIRE(program.run(1, {"train", file}).exit_code == 0);
-  CHECK(job.metrics("unsaved").size() == 3);
-  CHECK_FALSE(saved());
-
-  const test::Outcome late =
-      program.run(1, {"train", file, "--set", "job.time_limit=1s", "--set", "train.iterations=100000"});
-  CHECK(late.exit_code == 1);
-  CHECK(late.err.find("nothing was saved, for checkpoint.interval = 0") != std::string::npos);
-  CHECK_FALSE(saved());
-}
