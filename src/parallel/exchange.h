@@ -111,6 +111,7 @@ class Exchange {
   template <class T>
   Pending<S> start_all_to_all(Call call, RowBlocks<std::type_identity_t<const T>, S> send,
                               RowBlocks<T, S> receive, Queue<S> queue) {
+    const PartScope scope(Part::exchange, queue);
     return start_swap(call, row_swap<T>(call, send, receive), queue);
   }
   /// Starts both messages as one: where each rank of a ring sends on and receives, none waits for another's
@@ -118,6 +119,7 @@ class Exchange {
   template <class T>
   Pending<S> start_messages(Call call, const Messages<T, S>& messages, Queue<S> queue) {
     const auto& [to, sent, from, received] = messages;
+    const PartScope scope(Part::exchange, queue);
     return start(
         call,
         {{sent.data, sent.size(), kDtypeOf<T>}, to, {received.data, received.size(), kDtypeOf<T>}, from},

@@ -2,7 +2,7 @@
 #include <memory>
 #include <utility>
 
-#include "tensor/queue.h"
+#include "tensor/phase_clock.h"
 
 namespace moebius::parallel {
 
@@ -28,7 +28,10 @@ class [[nodiscard]] Pending {
   /// In host memory: returns when it is done. On a device: what is queued from here on comes after it. Again:
   /// nothing.
   void wait(Queue<S> queue) {
-    if (const auto work = std::exchange(work_, nullptr)) work->wait(queue);
+    const auto work = std::exchange(work_, nullptr);
+    if (work == nullptr) return;
+    const PartScope scope(Part::exchange, queue);
+    work->wait(queue);
   }
 
  private:

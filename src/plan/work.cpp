@@ -28,6 +28,7 @@ class Lister {
     share_ = 1 / degree(Axis::pipeline);
     storage_ = double(question.format.storage);
     gradient_ = double(question.format.gradient);
+    moment_ = question.format.moment;
   }
 
   std::vector<Operation> list() {
@@ -39,9 +40,7 @@ class Lister {
     if (moe_layers > 0) experts(moe_layers);
     if (layers > moe_layers) dense_mlp(layers - moe_layers);
     head();
-    // Gradients are read for their norm and again for the step.
-    add(Part::optimizer, Pass::update,
-        double(2 * (memory_.weights + memory_.gradients + memory_.moments + memory_.truth)));
+    optimizer();
     return std::move(operations_);
   }
 
@@ -125,6 +124,13 @@ class Lister {
     add(Part::head, Pass::forward, storage_ * 3 * targets * vocab);
   }
 
+  /// Of the weights that this rank moves. Gradients are read for their norm and again for the step.
+  void optimizer() {
+    const double moved = double(memory_.moments) / double(2 * moment_);
+    add(Part::optimizer, Pass::update,
+        2 * moved * (storage_ + gradient_) + 2 * double(memory_.moments + memory_.truth));
+  }
+
   const models::ModelConfig& config_;
   const cluster::Mesh& mesh_;
   const models::ModelMemory& memory_;
@@ -135,6 +141,7 @@ class Lister {
   double micro_batches_ = 1;   // of this rank
   double share_ = 1;           // of the layers
   double storage_, gradient_;  // bytes
+  std::int64_t moment_;        // bytes
   std::vector<Operation> operations_;
 };
 
