@@ -25,8 +25,6 @@ std::vector<Built> built_values() {
   const auto words = [](auto... text) { return std::vector<Value>{std::string(text)...}; };
   return {
       {"objective.kind", words("sft")},
-      {"parallel.pipeline", {one}},
-      {"parallel.virtual_pipeline", {one}},
       {"parallel.context", {one}},
       {"cluster.fabric", words("auto", "ethernet")},
       {"cluster.interface", words("auto")},

@@ -48,6 +48,7 @@ class HostBatch {
   /// The entries of a list over all tokens that belong to targets, in their order: [targets].
   [[nodiscard]] std::vector<float> of_targets(std::span<const float> of_tokens) const;
   [[nodiscard]] std::int64_t real_tokens() const { return real_tokens_; }
+  [[nodiscard]] std::int64_t tokens() const { return std::int64_t(ids_.size()); }  // with padding
 
  private:
   std::vector<std::int32_t> ids_, positions_, starts_;

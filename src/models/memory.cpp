@@ -108,8 +108,7 @@ class Extents {
   [[nodiscard]] std::int64_t layer_remade(bool is_moe) const {
     return 2 * norm_remade() + attention_remade() + mlp_remade(is_moe);
   }
-  [[nodiscard]] std::int64_t router_statistics() const {
-    const auto moe_layers = std::ranges::count(config_.is_moe_layer, true);
+  [[nodiscard]] std::int64_t router_statistics(std::int64_t moe_layers) const {
     return floats(moe_layers * layers::Moe<HostFp32>::statistics_size(config_.experts));
   }
 
@@ -229,8 +228,8 @@ class Extents {
 struct Elements {
   std::int64_t flat, owned;
 };
-Elements elements_of(const ModelConfig& config, const Mesh& mesh) {
-  const ShardLayout layout(parameter_table(config), mesh);
+Elements elements_of(const ModelConfig& config, const Mesh& mesh, const Stages& stages) {
+  const ShardLayout layout(parameter_table(config), mesh, stages);
   return {layout.size(), Ownership(layout, mesh).size()};
 }
 
@@ -243,67 +242,146 @@ std::int64_t truth_bytes(Truth truth) {
   return 0;
 }
 
-/// What the layers keep from forward to backward, each with the stream that goes into it and between its
-/// blocks.
+/// What one chunk keeps of a micro batch from forward to backward, and what it makes again besides.
 struct Kept {
   std::int64_t activations = 0, remade = 0;
 };
 
-Kept kept_by_layers(const ModelConfig& config, const Extents& of, const MemoryFormat& format) {
-  Kept kept;
-  const auto whole_layer = [&](std::int64_t n) {
-    const bool is_moe = config.is_moe_layer[std::size_t(n)];
-    return of.layer_kept(is_moe) + of.layer_remade(is_moe);
-  };
-  if (format.recompute == Recompute::full) {
-    std::int64_t largest = 0;
-    for (std::int64_t begin = 0; begin < config.layers; begin += format.group_layers) {
-      std::int64_t group = 0;
-      const std::int64_t end = std::min(begin + format.group_layers, config.layers);
-      for (std::int64_t n = begin; n < end; ++n) group += (n == begin ? 1 : 2) * of.stream() + whole_layer(n);
-      largest = std::max(largest, group);
+/// The layers of a stage, chunk by chunk.
+class StageMemory {
+ public:
+  StageMemory(const ModelConfig& config, const Mesh& mesh, const Extents& of, const MemoryFormat& format)
+      : config_(config), of_(of), format_(format), stage_(mesh.index(Axis::pipeline)) {
+    const Stages& stages = format.stage.stages;
+    for (std::int64_t chunk = 0; chunk < stages.chunks(); ++chunk) {
+      Range layers = stages.layers(stage_, chunk);
+      layers.end = std::min(layers.end, config.layers);
+      chunks_.push_back({layers, stages.is_first(stage_, chunk), stages.is_last(stage_, chunk)});
     }
-    return {divide_up(config.layers, format.group_layers) * of.stream() + of.router_statistics() + largest,
-            0};
   }
-  for (std::int64_t n = 0; n < config.layers; ++n) {
-    const bool is_moe = config.is_moe_layer[std::size_t(n)];
-    kept.activations += (n == 0 ? 1 : 2) * of.stream() + of.layer_kept(is_moe);
-    if (format.recompute == Recompute::nothing) kept.activations += of.layer_remade(is_moe);
-    if (format.recompute == Recompute::selective)
-      kept.remade = std::max(kept.remade, of.layer_remade(is_moe));
+
+  [[nodiscard]] bool has_head() const { return chunks_.back().is_last; }
+  /// Of the largest chunk.
+  [[nodiscard]] Kept training() const {
+    Kept most;
+    for (const Chunk& chunk : chunks_) {
+      const Kept kept = kept_by_layers(chunk);
+      const std::int64_t ends = of_.router_statistics(moe_layers(chunk)) + before(chunk) + behind(chunk);
+      most = {std::max(most.activations, ends + kept.activations), std::max(most.remade, kept.remade)};
+    }
+    return most;
   }
-  return kept;
-}
+  [[nodiscard]] std::int64_t scoring() const {
+    std::int64_t most = 0;
+    const std::int64_t last_norm = of_.norm_kept() + of_.norm_remade();  // stands after the layers
+    for (const Chunk& chunk : chunks_) {
+      std::int64_t layer = chunk.is_last ? last_norm + of_.log_probabilities() : of_.stream();
+      each_layer(chunk, [&](bool is_moe) {
+        layer = std::max(layer, of_.layer_kept(is_moe) + of_.layer_remade(is_moe));
+      });
+      most = std::max(most, before(chunk) + of_.router_statistics(moe_layers(chunk)) + layer);
+    }
+    return most;
+  }
+  [[nodiscard]] std::int64_t forward_workspace() const {
+    std::int64_t most = chunks_.front().is_first ? of_.embedding() : 0;
+    for (const Chunk& chunk : chunks_) {
+      each_layer(chunk, [&](bool is_moe) { most = std::max({most, of_.whole(), of_.mlp_forward(is_moe)}); });
+    }
+    return most;
+  }
+  [[nodiscard]] std::int64_t backward_workspace() const {
+    const bool full = format_.recompute == Recompute::full;
+    const bool selective = format_.recompute == Recompute::selective;
+    std::int64_t most = chunks_.front().is_first ? of_.embedding() : 0, again = 0;
+    for (const Chunk& chunk : chunks_) {
+      each_layer(chunk, [&](bool is_moe) {
+        most = std::max({most, of_.attention_backward(), of_.mlp_backward(is_moe)});
+        again =
+            std::max({again, of_.whole(), selective ? of_.mlp_remaking(is_moe) : of_.mlp_forward(is_moe)});
+      });
+    }
+    if (selective) most = std::max(most, again);
+    return full ? of_.stream() + std::max(most, again) : most;
+  }
+
+ private:
+  struct Chunk {
+    Range layers;
+    bool is_first, is_last;
+  };
+  template <class Work>
+  void each_layer(const Chunk& chunk, const Work& work) const {
+    for (std::int64_t n = chunk.layers.begin; n < chunk.layers.end; ++n)
+      work(bool(config_.is_moe_layer[std::size_t(n)]));
+  }
+  [[nodiscard]] std::int64_t moe_layers(const Chunk& chunk) const {
+    std::int64_t count = 0;
+    each_layer(chunk, [&](bool is_moe) { count += is_moe ? 1 : 0; });
+    return count;
+  }
+  /// The embedding; what another stage sends lies among the messages.
+  [[nodiscard]] std::int64_t before(const Chunk& chunk) const { return chunk.is_first ? of_.stream() : 0; }
+  /// The last norm with its sum, log-probabilities, the gradient in the hidden states; or what goes on. In
+  /// groups the sum is there already.
+  [[nodiscard]] std::int64_t behind(const Chunk& chunk) const {
+    const std::int64_t sum = format_.recompute == Recompute::full ? 0 : of_.stream();
+    if (!chunk.is_last) return sum;
+    return sum + of_.norm_kept() + of_.norm_remade() + of_.log_probabilities() + of_.stream();
+  }
+  /// Each layer with the stream that goes into it and between its blocks.
+  [[nodiscard]] Kept kept_by_layers(const Chunk& chunk) const {
+    const auto [begin, end] = chunk.layers;
+    const auto is_moe = [&](std::int64_t n) { return bool(config_.is_moe_layer[std::size_t(n)]); };
+    const auto streams = [&](bool is_first) { return (is_first ? 1 : 2) * of_.stream(); };
+    Kept kept;
+    if (format_.recompute == Recompute::full) {
+      const std::int64_t length = format_.group_layers;
+      for (std::int64_t first = begin; first < end; first += length) {
+        std::int64_t group = of_.router_statistics(moe_layers(chunk));
+        for (std::int64_t n = first; n < std::min(first + length, end); ++n)
+          group += streams(n == first) + of_.layer_kept(is_moe(n)) + of_.layer_remade(is_moe(n));
+        kept.remade = std::max(kept.remade, group);
+      }
+      kept.activations = divide_up(end - begin, length) * of_.stream();
+      return kept;
+    }
+    for (std::int64_t n = begin; n < end; ++n) {
+      kept.activations += streams(n == begin) + of_.layer_kept(is_moe(n));
+      if (format_.recompute == Recompute::nothing) kept.activations += of_.layer_remade(is_moe(n));
+      if (format_.recompute == Recompute::selective)
+        kept.remade = std::max(kept.remade, of_.layer_remade(is_moe(n)));
+    }
+    return kept;
+  }
+
+  const ModelConfig& config_;
+  const Extents& of_;
+  const MemoryFormat& format_;
+  std::int64_t stage_;
+  std::vector<Chunk> chunks_;
+};
 
 }  // namespace
 
 ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
                             std::int64_t longest, const MemoryFormat& format) {
   const Extents of(config, mesh, shape, format);
-  const auto [elements, owned] = elements_of(config, mesh);
+  const StageMemory stage(config, mesh, of, format);
+  const auto [elements, owned] = elements_of(config, mesh, format.stage.stages);
   ModelMemory memory{.weights = of.room(elements, format.storage),
                      .gradients = of.room(elements, format.gradient),
                      .moments = 2 * of.room(owned, format.moment)};
   if (format.truth != Truth::weights) memory.truth = of.room(owned, truth_bytes(format.truth));
-  // The embedding and the gradient in the hidden states; the last norm with its sum; log-probabilities.
-  const bool full = format.recompute == Recompute::full, selective = format.recompute == Recompute::selective;
-  const Kept kept = kept_by_layers(config, of, format);
-  const std::int64_t last_sum = full ? 0 : of.stream();
-  memory.activations = 2 * of.stream() + last_sum + of.norm_kept() + of.router_statistics() +
-                       of.log_probabilities() + kept.activations + (selective ? 0 : of.norm_remade());
-  memory.remade = selective ? kept.remade + of.norm_remade() : 0;
+  const Kept kept = stage.training();
+  memory.activations = kept.activations;
   memory.lists = of.lists();
+  memory.in_flight = format.stage.in_flight;
+  memory.messages = format.stage.messages * of.stream();
+  memory.remade = kept.remade;
   memory.tables = of.tables(longest);
-  std::int64_t forward = of.embedding(), backward = of.embedding(), again = 0;
-  for (const bool is_moe : config.is_moe_layer) {
-    forward = std::max({forward, of.whole(), of.mlp_forward(is_moe)});
-    backward = std::max({backward, of.attention_backward(), of.mlp_backward(is_moe)});
-    again = std::max({again, of.whole(), selective ? of.mlp_remaking(is_moe) : of.mlp_forward(is_moe)});
-  }
-  if (selective) backward = std::max(backward, again);
-  if (full) backward = of.stream() + std::max(backward, again);
-  memory.workspace = std::max(of.stream() + std::max(forward, backward), of.head(true));
+  memory.workspace = of.stream() + std::max(stage.forward_workspace(), stage.backward_workspace());
+  if (stage.has_head()) memory.workspace = std::max(memory.workspace, of.head(true));
   memory.scratch = of.scratch();
   return memory;
 }
@@ -311,16 +389,14 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
 ModelMemory scoring_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
                            std::int64_t longest, const MemoryFormat& format) {
   const Extents of(config, mesh, shape, format);
-  ModelMemory memory{.weights = of.room(elements_of(config, mesh).flat, format.storage)};
-  const std::int64_t last_norm = of.norm_kept() + of.norm_remade();  // stands after the layers
-  std::int64_t layer = last_norm, forward = of.embedding();
-  for (const bool is_moe : config.is_moe_layer) {
-    layer = std::max(layer, of.layer_kept(is_moe) + of.layer_remade(is_moe));
-    forward = std::max({forward, of.whole(), of.mlp_forward(is_moe)});
-  }
-  memory.activations =
-      of.stream() + of.router_statistics() + std::max(layer, last_norm + of.log_probabilities());
-  memory.workspace = std::max(of.stream() + forward, of.head(false));
+  const StageMemory stage(config, mesh, of, format);
+  const std::int64_t elements = elements_of(config, mesh, format.stage.stages).flat;
+  ModelMemory memory{.weights = of.room(elements, format.storage)};
+  memory.activations = stage.scoring();
+  memory.in_flight = format.stage.in_flight;
+  memory.messages = format.stage.messages * of.stream();
+  memory.workspace = of.stream() + stage.forward_workspace();
+  if (stage.has_head()) memory.workspace = std::max(memory.workspace, of.head(false));
   memory.lists = of.lists();
   memory.tables = of.tables(longest);
   memory.scratch = of.scratch();

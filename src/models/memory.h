@@ -19,6 +19,14 @@ struct MicroBatchShape {
   kernels::Routing routing = kernels::Routing::learned;
 };
 
+/// What the pipeline asks of a rank: which layers are its own, and how many micro batches lie in its memory
+/// at once. One stage has one.
+struct StageShape {
+  Stages stages;
+  std::int64_t in_flight = 1;  // chunks of micro batches, parallel::load_of
+  std::int64_t messages = 0;   // streams on their way, parallel::message_buffers
+};
+
 /// In which types a model is kept, and what it makes again rather than keep.
 struct MemoryFormat {
   Space space = Space::host;
@@ -26,6 +34,7 @@ struct MemoryFormat {
   Truth truth = Truth::weights;
   Recompute recompute = Recompute::nothing;
   std::int64_t group_layers = 1;  // with Recompute::full
+  StageShape stage;
 };
 
 /// Bytes of this rank by purpose.
@@ -33,15 +42,19 @@ struct ModelMemory {
   std::int64_t weights = 0, gradients = 0;
   std::int64_t moments = 0;      // of AdamW, both, of what the rank owns (models/ownership.h)
   std::int64_t truth = 0;        // what stands beside the weights that it owns: master or remainder
-  std::int64_t activations = 0;  // what one micro batch keeps from forward for backward
-  std::int64_t remade = 0;       // what one layer makes again, with Recompute::selective
-  std::int64_t workspace = 0;    // the most that any step of forward, loss or backward needs besides
+  std::int64_t activations = 0;  // what one micro batch keeps from forward for backward in its largest chunk
   std::int64_t lists = 0;        // token ids and the like of one micro batch; they lie among the activations
+  std::int64_t in_flight = 1;    // how many times both are there
+  std::int64_t messages = 0;     // between pipeline stages
+  std::int64_t remade = 0;       // what a layer, or a group of layers, makes again
+  std::int64_t workspace = 0;    // the most that any step of forward, loss or backward needs besides
   std::int64_t tables = 0;       // rotary
   std::int64_t scratch = 0;      // of single operations on a device: Device::scratch, and what products keep
+  /// Of one micro batch in flight.
+  [[nodiscard]] std::int64_t slot() const { return activations + lists; }
   [[nodiscard]] std::int64_t total() const {
-    return weights + gradients + moments + truth + activations + remade + workspace + lists + tables +
-           scratch;
+    return weights + gradients + moments + truth + in_flight * slot() + messages + remade + workspace +
+           tables + scratch;
   }
   friend bool operator==(const ModelMemory&, const ModelMemory&) = default;
 };

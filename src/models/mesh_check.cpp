@@ -77,7 +77,12 @@ std::vector<MeshProblem> check_mesh(const ModelConfig& config, const cluster::De
     problems.push_back({key, fmt::format("{} = {} is not built for this model (use 1)", key, degree)});
   };
   refuse_above_one("parallel.context", degrees.context);
-  refuse_above_one("parallel.pipeline", degrees.pipeline);
+  if (degrees.pipeline > config.layers) {
+    problems.push_back(
+        {"parallel.pipeline",
+         fmt::format("parallel.pipeline = {} stages for the model's {} layers (use at most {})",
+                     degrees.pipeline, config.layers, config.layers)});
+  }
   return problems;
 }
 

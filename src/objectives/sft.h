@@ -1,24 +1,31 @@
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "data/batch/batches.h"
 #include "models/decoder/decoder.h"
+#include "parallel/pipeline/schedule.h"
+#include "tensor/arena_slots.h"
 
 namespace moebius::objectives {
 
-/// What one micro batch gave; the same on its tensor ranks. Sums over micro batches and data ranks are those
-/// of the batch.
+/// What one micro batch gave on this rank's stage; the same on its tensor ranks. Sums over micro batches,
+/// stages and data ranks are those of the batch.
 struct MicroResult {
-  double loss_sum = 0;  // of loss_scale * token loss over the trained tokens
-  models::RouterTotals routers;
+  double loss_sum = 0;  // of loss_scale * token loss over the trained tokens; on the last stage, 0 elsewhere
+  models::RouterTotals routers;  // of this stage's layers
 };
 
 /// The same while it may still be on its way to host memory.
 struct QueuedResult {
-  std::vector<float> scale;                             // [targets]
+  std::vector<float> scale;                             // [targets]; on the last stage, as what follows
   View<const float, 1, Space::host> log_probabilities;  // [targets]
-  View<const float, 2, Space::host> router_statistics;  // see Decoder; empty: not asked
+  struct Routers {
+    std::int64_t chunk;
+    View<const float, 2, Space::host> statistics;  // see Decoder
+  };
+  std::vector<Routers> routers;
   std::int64_t real_tokens = 0;
 };
 
@@ -32,29 +39,44 @@ template <Platform P>
 class Sft {
  public:
   static constexpr Space kSpace = P::kSpace;
+  using Batches = std::span<const data::MicroBatch>;  // of this data rank, the same on all stages
+  using Results = std::vector<QueuedResult>;          // of the micro batches
 
+  /// Where micro batches that are in work lie: as many slots as the schedule has in flight; and the messages
+  /// between stages.
+  struct Memory {
+    ArenaSlots<kSpace>& slots;
+    Arena<kSpace>& messages;
+  };
   /// Of the global batch that a micro batch belongs to.
   struct Share {
     std::int64_t trained_tokens = 0;
     layers::AuxCoefficients coefficients;  // divided by the number of micro batches
   };
-  Sft(models::Decoder<P>& decoder, std::int64_t tensor_degree)
-      : decoder_(decoder), tensor_degree_(tensor_degree) {}
+  Sft(models::Decoder<P>& decoder, const Memory& memory) : decoder_(decoder), memory_(memory) {}
 
-  /// Queues forward and backward, which write or add to `gradients`. An empty micro batch takes part in all
-  /// exchanges. What is returned lies in the decoder's staging memory.
-  [[nodiscard]] QueuedResult accumulate(const data::MicroBatch& batch, const Share& share,
-                                        const models::WeightGradients<P>& gradients);
+  /// Queues forward and backward of all micro batches as the schedule says; `gradients` becomes the sum of
+  /// theirs. Empty micro batches take part in all exchanges. What is returned lies in the decoder's staging
+  /// memory.
+  struct Training {
+    const parallel::PipelineSchedule& schedule;
+    Batches batches;
+    Share share;
+    const models::Shards<typename P::Gradient, kSpace>& gradients;
+  };
+  [[nodiscard]] Results train(const Training& training);
   /// Queues forward only.
-  [[nodiscard]] QueuedResult evaluate(const data::MicroBatch& batch);
+  [[nodiscard]] Results evaluate(Batches batches);
   /// When the caller has waited for the queue.
   [[nodiscard]] MicroResult result(const QueuedResult& queued) const;
 
  private:
-  [[nodiscard]] View<const float, 1, Space::host> to_host(View<const float, 1, kSpace> values);
+  class Stage;
+  class TrainingStage;
+  class ForwardStage;
 
   models::Decoder<P>& decoder_;
-  std::int64_t tensor_degree_;
+  Memory memory_;
 };
 
 }  // namespace moebius::objectives

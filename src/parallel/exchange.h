@@ -46,14 +46,18 @@ struct RowBlocks {
   std::span<const std::int64_t> counts;
 };
 
-/// One message to an index of an axis and one from an index of it, which may be the same; empty: none. Those
-/// between two ranks arrive in the order in which they were started, so both sides start theirs in one order.
+/// What messages between two ranks keep apart: those of one lane arrive in the order in which they were
+/// started, so both sides start theirs in one order; those of two lanes overtake each other as they like.
+enum class Lane : std::uint8_t { first, second };
+
+/// One message to an index of an axis and one from an index of it, which may be the same; empty: none.
 template <class T, Space S>
 struct Messages {
   std::int64_t to = 0;
   View<const T, 1, S> sent;
   std::int64_t from = 0;
   View<T, 1, S> received;
+  Lane lane = Lane::first;
 };
 
 /// Collectives between the ranks of an axis. One implementation a back end: `mpi` (host memory); for device
@@ -118,12 +122,15 @@ class Exchange {
   /// turn. Only the two ranks of a message take part in it.
   template <class T>
   Pending<S> start_messages(Call call, const Messages<T, S>& messages, Queue<S> queue) {
-    const auto& [to, sent, from, received] = messages;
+    const auto& [to, sent, from, received, lane] = messages;
     const PartScope scope(Part::exchange, queue);
-    return start(
-        call,
-        {{sent.data, sent.size(), kDtypeOf<T>}, to, {received.data, received.size(), kDtypeOf<T>}, from},
-        queue);
+    return start(call,
+                 {{sent.data, sent.size(), kDtypeOf<T>},
+                  to,
+                  {received.data, received.size(), kDtypeOf<T>},
+                  from,
+                  lane},
+                 queue);
   }
   /// Every rank tells every other rank of the axis `counts.size() / degree` numbers (host memory in both
   /// spaces).
@@ -157,6 +164,7 @@ class Exchange {
     std::int64_t to;
     InPlace received;
     std::int64_t from;
+    Lane lane;
   };
   virtual void reduce(Call call, InPlace values, Reduction reduction, Queue<S> queue) = 0;
   virtual void gather(Call call, Values part, void* whole, Queue<S> queue) = 0;

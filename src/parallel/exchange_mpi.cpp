@@ -20,7 +20,7 @@ using cluster::Communicator;
 
 constexpr std::int64_t kPartnersAtOnce = 32;  // bounds the messages in flight
 constexpr int kTag = 1;                       // of collectives
-constexpr int kMessageTag = 2;                // of messages, which other calls may overtake
+constexpr int kMessageTag = 2;                // of messages, which other calls may overtake; and the lane
 
 /// Bytes for, or from, one index of the group.
 struct Outgoing {
@@ -204,8 +204,8 @@ class MpiExchange final : public Exchange<Space::host> {
     ++traffic.calls;
     if (messages.to != mesh_.index(call.axis))
       traffic.bytes += messages.sent.count * size_of(messages.sent.dtype);
-    const auto& [sent, to, received, from] = messages;
-    Requests requests({group(call.axis).get(), kMessageTag, limits_.message_bytes});
+    const auto& [sent, to, received, from, lane] = messages;
+    Requests requests({group(call.axis).get(), kMessageTag + int(lane), limits_.message_bytes});
     requests.receive({bytes_of(received.data), received.count * size_of(received.dtype)}, from);
     requests.send({bytes_of(sent.data), sent.count * size_of(sent.dtype)}, to);
     return Pending<Space::host>(std::make_unique<Flight>(*this, call, "messages", std::move(requests)));

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "parallel/pipeline/run.h"
+
 namespace moebius::plan {
 
 std::vector<NeedPart> parts_of(const Need& need) {
@@ -10,7 +12,8 @@ std::vector<NeedPart> parts_of(const Need& need) {
                               {"gradients", memory.gradients},
                               {"moments", memory.moments},
                               {"master", memory.truth},
-                              {"activations", memory.activations + memory.lists},
+                              {"activations", memory.in_flight * memory.slot()},
+                              {"messages", memory.messages},
                               {"made again", memory.remade},
                               {"workspace", memory.workspace},
                               {"tables", memory.tables},
@@ -32,24 +35,41 @@ models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
           .group_layers = job.train.recompute_layers};
 }
 
+namespace {
+
+models::StageShape stage_shape(const cluster::Mesh& mesh, const Question& question) {
+  const std::int64_t stage = mesh.index(cluster::Axis::pipeline);
+  const parallel::PipelineSchedule schedule = schedule_of(question.job, mesh);
+  return {.stages = stages_of(question.job, question.config),
+          .in_flight = slots_of(schedule, stage),
+          .messages = parallel::message_buffers(schedule, stage).count()};
+}
+
+}  // namespace
+
 Need need_on(const cluster::Mesh& mesh, const Question& question, double expert_load) {
   const std::int64_t tokens = question.micro_batch_tokens();
   const models::MicroBatchShape shape{.tokens = tokens,
                                       .targets = tokens,
                                       .expert_load = expert_load,
                                       .routing = routing_of(question.job.moe.routing)};
-  return {.memory = models::training_memory(question.config, mesh, shape, question.job.data.max_length,
-                                            format_of(question.job, question.machine)),
-          .libraries = question.machine.library_bytes()};
+  models::MemoryFormat format = format_of(question.job, question.machine);
+  format.stage = stage_shape(mesh, question);
+  return {
+      .memory = models::training_memory(question.config, mesh, shape, question.job.data.max_length, format),
+      .libraries = question.machine.library_bytes()};
 }
 
 std::vector<RankKind> rank_kinds(const Question& question) {
   // Heads, widths and experts divide evenly; the vocabulary over the tensor ranks need not, but all of them
-  // take what the longest part needs.
-  const std::int64_t tensor = question.job.parallel.tensor;
+  // take what the longest part needs; nor do the layers over the stages.
+  const job::Parallel& parallel = question.job.parallel;
+  const std::int64_t kinds_at_most = parallel.tensor * parallel.pipeline;
   std::vector<RankKind> kinds;
-  for (std::int64_t rank = 0; rank < tensor; ++rank) {
-    const RankKind kind{rank, question.ranks / tensor,
+  for (std::int64_t index = 0; index < kinds_at_most; ++index) {
+    const std::int64_t stage = index / parallel.tensor;
+    const std::int64_t rank = stage * (question.ranks / parallel.pipeline) + index % parallel.tensor;
+    const RankKind kind{rank, question.ranks / kinds_at_most,
                         need_on(mesh_of(question.job, question.ranks, rank), question)};
     const auto same = std::ranges::find_if(
         kinds, [&](const RankKind& other) { return other.need.memory == kind.need.memory; });

@@ -1,5 +1,6 @@
 #include "plan/rules.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <stdexcept>
 
@@ -49,6 +50,13 @@ void check_against_model(const job::Job& job, const models::ModelConfig& config)
   job::Report report(job);
   for (const models::MeshProblem& problem : models::check_mesh(config, degrees_of(job.parallel)))
     report.refuse_if(true, {problem.key}, problem.text);
+  const std::int64_t chunks = job.parallel.pipeline * job.parallel.virtual_pipeline;
+  report.refuse_if(
+      job.parallel.virtual_pipeline > 1 && chunks > config.layers,
+      {"parallel.virtual_pipeline", "parallel.pipeline"},
+      fmt::format("{} x {} stages are {} chunks, but the model has {} layers (use at most {})",
+                  job::setting_text(job, "parallel.virtual_pipeline"), job.parallel.pipeline, chunks,
+                  config.layers, std::max<std::int64_t>(1, config.layers / job.parallel.pipeline)));
   const auto refuse_without_experts = [&](const char* key, bool is_set) {
     report.refuse_if(
         is_set && config.experts == 0, {key},
@@ -70,8 +78,34 @@ cluster::Mesh mesh_of(const job::Job& job, std::int64_t ranks, std::int64_t rank
                    fmt::format("{} is not a multiple of {}: micro_batch_size {} x {} data ranks",
                                job::setting_text(job, "train.global_batch_size"), step,
                                job.train.micro_batch_size, replicas));
+  const std::int64_t micro_batches = job.train.global_batch_size / step,
+                     pipeline = mesh.degree(Axis::pipeline);
+  report.refuse_if(job.parallel.virtual_pipeline > 1 && micro_batches % pipeline != 0,
+                   {"parallel.virtual_pipeline", "train.global_batch_size"},
+                   fmt::format("{} takes micro batches in groups of {}, one for each stage, but a data rank "
+                               "has {} a step (use a train.global_batch_size that is a multiple of {})",
+                               job::setting_text(job, "parallel.virtual_pipeline"), pipeline, micro_batches,
+                               step * pipeline));
   job::throw_if_any(report.take());
   return mesh;
+}
+
+models::Stages stages_of(const job::Job& job, const models::ModelConfig& config) {
+  return models::stages_of(config, job.parallel.pipeline, job.parallel.virtual_pipeline);
+}
+
+parallel::PipelineSchedule schedule_of(const job::Job& job, const cluster::Mesh& mesh) {
+  const std::int64_t chunks = job.parallel.virtual_pipeline;
+  const auto kind = chunks > 1 ? parallel::ScheduleKind::interleaved : parallel::ScheduleKind::one_f_one_b;
+  return parallel::make_schedule(
+      kind, {.stages = mesh.degree(Axis::pipeline),
+             .chunks = chunks,
+             .micro_batches =
+                 job.train.global_batch_size / (job.train.micro_batch_size * mesh.degree(Axis::data))});
+}
+
+std::int64_t slots_of(const parallel::PipelineSchedule& schedule, std::int64_t stage) {
+  return std::max<std::int64_t>(1, parallel::load_of(schedule.stages[std::size_t(stage)]).in_flight);
 }
 
 void check_against_precision(const job::Job& job, Precision precision) {

@@ -4,7 +4,9 @@
 #include "kernels/moe/router.h"
 #include "models/config.h"
 #include "models/decoder/recompute.h"
+#include "models/stages.h"
 #include "models/weight_state.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace moebius::plan {
 
@@ -20,6 +22,13 @@ void check_against_model(const job::Job& job, const models::ModelConfig& config)
 /// The mesh of the job on `ranks` ranks as `rank` sees it. Throws ClusterError where the degrees do not
 /// divide the ranks, UsageError where the data ranks do not divide the batch.
 [[nodiscard]] cluster::Mesh mesh_of(const job::Job& job, std::int64_t ranks, std::int64_t rank);
+
+/// Which layers lie where.
+[[nodiscard]] models::Stages stages_of(const job::Job& job, const models::ModelConfig& config);
+/// Micro batches that a stage has memory for.
+[[nodiscard]] std::int64_t slots_of(const parallel::PipelineSchedule& schedule, std::int64_t stage);
+/// What each stage of the pipeline does in a step.
+[[nodiscard]] parallel::PipelineSchedule schedule_of(const job::Job& job, const cluster::Mesh& mesh);
 
 enum class Precision : std::uint8_t { fp32, bf16 };
 

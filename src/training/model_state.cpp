@@ -1,7 +1,8 @@
 #include "training/model_state.h"
 
-#include <array>
 #include <fmt/format.h>
+#include <utility>
+#include <vector>
 
 #include "base/process.h"
 #include "base/text.h"
@@ -42,8 +43,11 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
     : exchange(std::move(given_exchange)),
       queue(timed_by(clock, given_queue)),
       table(models::parameter_table(config)),
-      layout(table, exchange->mesh()),
+      stages(plan::stages_of(job, config)),
+      schedule(plan::schedule_of(job, exchange->mesh())),
+      layout(table, exchange->mesh(), stages),
       ownership(layout, exchange->mesh()),
+      activations("activations", plan::slots_of(schedule, exchange->mesh().index(cluster::Axis::pipeline))),
       weights(models::make_weight_state<typename P::Storage, kSpace>(
           ownership, plan::truth_of(job.optimizer.master), weight_memory, optimizer_memory, queue)),
       gradients(zeroed(models::Shards<typename P::Gradient, kSpace>(layout, gradient_memory), queue)),
@@ -51,27 +55,32 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
       decoder(config,
               {.weights = weights.weights,
                .exchange = *exchange,
-               .activations = activations,
-               .remade = job.train.recompute == job::Recompute::selective ? remade : activations,
+               .activations = activations.first(),
+               .remade = remade,
                .workspace = workspace,
                .staging = staging,
                .queue = queue},
               {.longest = job.data.max_length,
                .routing = plan::routing_of(job.moe.routing),
                .recompute = plan::recompute_of(job.train.recompute),
-               .group_layers = job.train.recompute_layers}) {}
+               .group_layers = job.train.recompute_layers,
+               .stages = stages}) {}
 
 template <Platform P>
 void ModelState<P>::reserve(const models::ModelMemory& planned) {
-  activations.reserve(planned.activations + planned.lists);
+  activations.reserve(planned.slot());
+  if (planned.messages > 0) messages.reserve(planned.messages);
   if (planned.remade > 0) remade.reserve(planned.remade);
   workspace.reserve(planned.workspace);
 }
 
+/// The arenas by purpose, with their peaks.
 template <Platform P>
-static auto arenas_of(const ModelState<P>& state) {
-  return std::array{&state.weight_memory, &state.gradient_memory, &state.optimizer_memory,
-                    &state.activations,   &state.remade,          &state.workspace};
+static std::vector<std::pair<std::string, std::int64_t>> peaks_of(const ModelState<P>& state) {
+  const auto peak = [](const auto& memory) { return std::pair(memory.purpose(), memory.peak_bytes()); };
+  return {peak(state.weight_memory), peak(state.gradient_memory), peak(state.optimizer_memory),
+          peak(state.activations),   peak(state.messages),        peak(state.remade),
+          peak(state.workspace)};
 }
 
 template <Platform P>
@@ -80,7 +89,7 @@ std::int64_t peak_bytes(const ModelState<P>& state) {
     return peak_resident_bytes();
   } else {
     std::int64_t bytes = state.queue.device->scratch_bytes();
-    for (const auto* arena : arenas_of(state)) bytes += arena->peak_bytes();
+    for (const auto& [purpose, peak] : peaks_of(state)) bytes += peak;
     return bytes;
   }
 }
@@ -88,10 +97,8 @@ std::int64_t peak_bytes(const ModelState<P>& state) {
 template <Platform P>
 std::string memory_text(const ModelState<P>& state) {
   std::string text;
-  for (const auto* arena : arenas_of(state)) {
-    text +=
-        fmt::format("{}{} {}", text.empty() ? "" : ", ", arena->purpose(), bytes_text(arena->peak_bytes()));
-  }
+  for (const auto& [purpose, peak] : peaks_of(state))
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", purpose, bytes_text(peak));
   return text;
 }
 

@@ -8,6 +8,8 @@
 #include "models/weight_state.h"
 #include "optimizer/optimizer.h"
 #include "parallel/parallel.h"
+#include "parallel/pipeline/schedule.h"
+#include "tensor/arena_slots.h"
 #include "tensor/phase_clock.h"
 
 namespace moebius::training {
@@ -21,10 +23,13 @@ struct ModelState {
   PhaseClock<kSpace> clock;  // of the queue
   Queue<kSpace> queue;
   models::ParameterTable table;
+  models::Stages stages;
+  parallel::PipelineSchedule schedule;  // of every step
   models::ShardLayout layout;
   models::Ownership ownership;
   Arena<kSpace> weight_memory{"weights"}, gradient_memory{"gradients"}, optimizer_memory{"optimizer"};
-  Arena<kSpace> activations{"activations"}, remade{"activations made again"}, workspace{"workspace"};
+  ArenaSlots<kSpace> activations;  // a slot for each micro batch in flight
+  Arena<kSpace> messages{"messages"}, remade{"activations made again"}, workspace{"workspace"};
   Staging<kSpace> staging{"staging"};
   models::WeightState<typename P::Storage, kSpace> weights;
   models::Shards<typename P::Gradient, kSpace> gradients;  // of the step; zeros in the gaps between rows

@@ -12,6 +12,10 @@ namespace {
 using cluster::Axis;
 using cluster::Phase;
 
+/// Micro batches that are evaluated before their losses are read: a pipeline of stages is full most of the
+/// time.
+constexpr std::int64_t kEvaluatedAtOnce = 32;
+
 optimizer::Decline decline_of(job::Schedule schedule) {
   switch (schedule) {
     case job::Schedule::cosine: return optimizer::Decline::cosine;
@@ -37,7 +41,7 @@ double imbalance(const std::vector<std::vector<double>>& expert_tokens) {
 template <Platform P>
 struct Step<P>::Sums {
   double loss = 0, aux = 0, z = 0;
-  std::vector<std::vector<double>> expert_tokens;  // [MoE layers][experts]
+  std::vector<std::vector<double>> expert_tokens;  // [MoE layers of the model][experts]
 
   void add(const objectives::MicroResult& micro) {
     loss += micro.loss_sum;
@@ -57,7 +61,7 @@ Step<P>::Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& clust
     : job_(job),
       state_(state),
       cluster_(cluster),
-      objective_(state.decoder, state.exchange->mesh().degree(Axis::tensor)),
+      objective_(state.decoder, {.slots = state.activations, .messages = state.messages}),
       schedule_{.peak = job.optimizer.lr,
                 .lowest = job.optimizer.min_lr,
                 .decline = decline_of(job.optimizer.schedule),
@@ -76,14 +80,10 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
       .coefficients = {.aux = job_.moe.aux_loss_coeff / all_micro_batches,
                        .z = job_.moe.z_loss_coeff / all_micro_batches}};
   const double lr = optimizer::learning_rate(schedule_, iteration);
-  std::vector<objectives::QueuedResult> queued;
-  {
+  const auto queued = [&] {
     const Phase phase(cluster_.watchdog(), "forward, backward");
-    for (const data::MicroBatch& batch : micro_batches) {
-      const auto into = queued.empty() ? kernels::Into::overwrite : kernels::Into::add;
-      queued.push_back(objective_.accumulate(batch, share, {state_.gradients, into}));
-    }
-  }
+    return objective_.train({state_.schedule, micro_batches, share, state_.gradients});
+  }();
   const auto queued_update = [&] {
     const Phase phase(cluster_.watchdog(), "optimizer");
     return state_.adam.step({.iteration = iteration, .lr = lr}, state_.weights, state_.gradients,
@@ -93,7 +93,7 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   finish();
   Sums sums;
   for (const objectives::QueuedResult& micro : queued) sums.add(objective_.result(micro));
-  add_over_data(sums);
+  add_over_ranks(sums);
   const optimizer::StepResult update = queued_update.result();
   state_.staging.release({});
 
@@ -143,15 +143,20 @@ double Step<P>::evaluate(const data::Batches& batches) {
   const std::int64_t replicas = state_.exchange->mesh().degree(Axis::data);
   const std::int64_t own = state_.exchange->mesh().index(Axis::data);
   std::array<double, 2> sums{};  // loss, trained tokens
+  std::vector<data::MicroBatch> own_batches;
   for (std::int64_t first = 0; first < batches.pass_length(); first += replicas) {
-    const data::MicroBatch batch = batches.pass(first + own);
-    const objectives::QueuedResult queued = objective_.evaluate(batch);
+    own_batches.push_back(batches.pass(first + own));
+    const bool is_last = first + replicas >= batches.pass_length();
+    if (std::int64_t(own_batches.size()) < kEvaluatedAtOnce && !is_last) continue;
+    const auto queued = objective_.evaluate(own_batches);
     finish();
-    sums[0] += objective_.result(queued).loss_sum;
-    sums[1] += double(batch.trained());
+    for (const objectives::QueuedResult& result : queued) sums[0] += objective_.result(result).loss_sum;
+    for (const data::MicroBatch& batch : own_batches) sums[1] += double(batch.trained());
     state_.staging.release({});
+    own_batches.clear();
   }
-  sum_over_data("eval loss", sums);
+  sum_over(Axis::pipeline, "eval loss", std::span(sums).first(1));
+  sum_over(Axis::data, "eval loss", sums);
   return sums[0] / std::max(sums[1], 1.0);
 }
 
@@ -181,15 +186,15 @@ typename Step<P>::Counts Step<P>::count(const std::vector<data::MicroBatch>& bat
     for (std::size_t i = 1; i < batch.starts.size(); ++i)
       counts[2] += std::pow(double(batch.starts[i] - batch.starts[i - 1]), 2);
   }
-  sum_over_data("token counts", counts);  // whole numbers below 2^53: exact
+  sum_over(Axis::data, "token counts", counts);  // whole numbers below 2^53: exact
   return {std::int64_t(counts[0]), std::int64_t(counts[1]), counts[2]};
 }
 
 template <Platform P>
-void Step<P>::add_over_data(Sums& sums) {
+void Step<P>::add_over_ranks(Sums& sums) {
   std::vector<double> values{sums.loss, sums.aux, sums.z};
   for (const auto& layer : sums.expert_tokens) values.insert(values.end(), layer.begin(), layer.end());
-  sum_over_data("loss and balance", values);
+  for (const Axis axis : {Axis::pipeline, Axis::data}) sum_over(axis, "loss and balance", values);
   sums.loss = values[0];
   sums.aux = values[1];
   sums.z = values[2];
@@ -203,14 +208,14 @@ void Step<P>::add_over_data(Sums& sums) {
 /// In host memory whatever the platform: every rank gets everybody's bits and adds them in the order of the
 /// ranks.
 template <Platform P>
-void Step<P>::sum_over_data(std::string_view name, std::span<double> values) {
-  const std::int64_t degree = state_.exchange->mesh().degree(Axis::data);
+void Step<P>::sum_over(Axis axis, std::string_view name, std::span<double> values) {
+  const std::int64_t degree = state_.exchange->mesh().degree(axis);
   if (degree == 1) return;
   std::vector<std::int64_t> sent, received(values.size() * std::size_t(degree));
   for (std::int64_t i = 0; i < degree; ++i) {
     for (const double value : values) sent.push_back(std::bit_cast<std::int64_t>(value));
   }
-  state_.exchange->swap_counts({Axis::data, name}, sent, received);
+  state_.exchange->swap_counts({axis, name}, sent, received);
   std::ranges::fill(values, 0.0);
   for (std::size_t i = 0; i < received.size(); ++i)
     values[i % values.size()] += std::bit_cast<double>(received[i]);

@@ -40,9 +40,9 @@ class Step {
                                                                 std::int64_t position);
   [[nodiscard]] Counts count(const std::vector<data::MicroBatch>& batches);
   void note_times(double seconds, const Counts& counts, double micro_batches);
-  void add_over_data(Sums& sums);
+  void add_over_ranks(Sums& sums);
   void finish();
-  void sum_over_data(std::string_view name, std::span<double> values);
+  void sum_over(cluster::Axis axis, std::string_view name, std::span<double> values);
 
   const job::Job& job_;
   ModelState<P>& state_;

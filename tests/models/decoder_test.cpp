@@ -137,8 +137,9 @@ TEST_CASE("router totals count every assignment", "[models][decoder]") {
   test::ModelRig::Decoder::Saved saved(model.rig.decoder());
   static_cast<void>(
       model.rig.decoder().forward(batch.view(), test::ModelRig::Decoder::Keep::for_backward, saved));
-  const models::RouterTotals totals =
-      model.rig.decoder().router_totals(model.rig.decoder().router_statistics(saved), batch.real_tokens());
+  models::RouterTotals totals = model.rig.decoder().no_router_totals();
+  model.rig.decoder().add_router_totals(model.rig.decoder().router_statistics(saved), 0, batch.real_tokens(),
+                                        totals);
   REQUIRE(totals.expert_tokens.size() == 2);
   for (const auto& layer : totals.expert_tokens) {
     CHECK(std::accumulate(layer.begin(), layer.end(), 0.0) == 20 * 3);

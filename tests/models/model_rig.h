@@ -23,14 +23,14 @@ class Rig {
       : config_(config),
         exchange_(exchange),
         queue_(queue),
-        layout_(models::parameter_table(config), exchange.mesh()),
+        layout_(models::parameter_table(config), exchange.mesh(), options.stages),
         weights_(layout_, weight_memory_),
         gradients_(layout_, gradient_memory_),
         decoder_(config,
                  {.weights = weights_,
                   .exchange = exchange,
                   .activations = activations_,
-                  .remade = options.recompute == models::Recompute::selective ? remade_ : activations_,
+                  .remade = remade_,
                   .workspace = workspace_,
                   .staging = staging_,
                   .queue = queue},
@@ -136,8 +136,8 @@ inline double whole_loss(ModelRig& rig, const Packed& packed, std::int64_t train
   const auto hidden = rig.decoder().forward(batch.view(), ModelRig::Decoder::Keep::for_backward, saved);
   std::vector<float> log_probabilities(std::size_t(batch.target_count()));
   rig.decoder().log_probabilities(hidden, batch.view(), {log_probabilities.data(), {batch.target_count()}});
-  const models::RouterTotals totals =
-      rig.decoder().router_totals(rig.decoder().router_statistics(saved), batch.real_tokens());
+  models::RouterTotals totals = rig.decoder().no_router_totals();
+  rig.decoder().add_router_totals(rig.decoder().router_statistics(saved), 0, batch.real_tokens(), totals);
   const std::vector<float> scale = batch.of_targets(packed.scale);
   double loss = coefficients.aux * totals.aux + coefficients.z * totals.z;
   for (std::size_t i = 0; i < scale.size(); ++i) {
@@ -172,7 +172,8 @@ StepResult train_micro_batch(Rig<P>& rig, const Packed& packed, std::int64_t tra
   const auto staged = rig.staging().template make<float>(host.target_count());
   download<float, S>(log_probabilities, staged, rig.queue());
   wait(rig.queue());
-  const models::RouterTotals totals = rig.decoder().router_totals(statistics, host.real_tokens());
+  models::RouterTotals totals = rig.decoder().no_router_totals();
+  rig.decoder().add_router_totals(statistics, 0, host.real_tokens(), totals);
   StepResult result{.aux = totals.aux, .z = totals.z};
   for (std::size_t i = 0; i < weights.size(); ++i) {
     result.loss -= double(weights[i]) * double(staged(std::int64_t(i)));

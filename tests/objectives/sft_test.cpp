@@ -3,6 +3,7 @@
 #include "objectives/host_batch.h"
 #include "tests/models/model_rig.h"
 #include "tests/models/tiny_configs.h"
+#include "tests/objectives/one_stage.h"
 #include "tests/support/catch.h"
 
 using namespace moebius;
@@ -23,7 +24,7 @@ data::MicroBatch weighted_batch() {
 TEST_CASE("the SFT loss weighs each trained token by its loss scale", "[objectives][sft]") {
   const auto exchange = parallel::make_local_exchange<Space::host>();
   test::ModelRig rig(test::tiny_moe(), *exchange);
-  objectives::Sft<HostFp32> sft(rig.decoder(), 1);
+  test::OneStage sft(rig.decoder());
   const data::MicroBatch batch = weighted_batch();
   REQUIRE(batch.trained() == 5);
 
@@ -37,27 +38,26 @@ TEST_CASE("the SFT loss weighs each trained token by its loss scale", "[objectiv
   double expected = 0;
   for (std::size_t i = 0; i < scale.size(); ++i) expected -= double(scale[i]) * log_probabilities[i];
 
-  CHECK(sft.result(sft.evaluate(batch)).loss_sum == test::Approx(expected));
-  CHECK(sft.result(sft.accumulate(batch, {.trained_tokens = 5, .coefficients = {}}, {rig.gradients()}))
-            .loss_sum == test::Approx(expected));
+  CHECK(sft.loss_sum(batch) == test::Approx(expected));
+  CHECK(sft.loss_sum(sft.train(batch, 5, rig.gradients())) == test::Approx(expected));
 }
 
 TEST_CASE("SFT gradients are those of the loss divided by the batch's trained tokens", "[objectives][sft]") {
   const auto exchange = parallel::make_local_exchange<Space::host>();
   test::ModelRig rig(test::tiny_dense(), *exchange);
-  objectives::Sft<HostFp32> sft(rig.decoder(), 1);
+  test::OneStage sft(rig.decoder());
   const data::MicroBatch batch = weighted_batch();
   constexpr std::int64_t kTrained = 12;  // of the global batch: this micro batch has 5 of them
-  (void)sft.accumulate(batch, {.trained_tokens = kTrained, .coefficients = {}}, {rig.gradients()});
+  (void)sft.train(batch, kTrained, rig.gradients());
 
   const std::size_t row = rig.layout().index_of("layers.1.mlp.down");
   for (const std::int64_t element : {0, 17, 101}) {
     float& weight = rig.weights()[row].data[element];
     const float before = weight, step = 2e-2f;
     weight = before + step;
-    const double above = sft.result(sft.evaluate(batch)).loss_sum;
+    const double above = sft.loss_sum(batch);
     weight = before - step;
-    const double below = sft.result(sft.evaluate(batch)).loss_sum;
+    const double below = sft.loss_sum(batch);
     weight = before;
     const double slope = (above - below) / (2 * double(step)) / double(kTrained);
     CHECK(rig.gradients()[row](element) == test::Approx(slope).epsilon(0.02).margin(2e-5));
@@ -67,9 +67,7 @@ TEST_CASE("SFT gradients are those of the loss divided by the batch's trained to
 TEST_CASE("an empty micro batch adds nothing", "[objectives][sft]") {
   const auto exchange = parallel::make_local_exchange<Space::host>();
   test::ModelRig rig(test::tiny_moe(), *exchange);
-  objectives::Sft<HostFp32> sft(rig.decoder(), 1);
-  CHECK(
-      sft.result(sft.accumulate({}, {.trained_tokens = 5, .coefficients = {}}, {rig.gradients()})).loss_sum ==
-      0);
+  test::OneStage sft(rig.decoder());
+  CHECK(sft.loss_sum(sft.train({}, 5, rig.gradients())) == 0);
   for (std::int64_t i = 0; i < rig.gradients().flat().size(); ++i) CHECK(rig.gradients().flat()(i) == 0);
 }

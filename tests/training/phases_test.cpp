@@ -1,6 +1,7 @@
 #include "models/models.h"
 #include "objectives/objectives.h"
 #include "tests/models/tiny_configs.h"
+#include "tests/objectives/one_stage.h"
 #include "tests/support/catch.h"
 #include "training/model_state.h"
 
@@ -15,13 +16,13 @@ PhaseTimes step_times(const models::ModelConfig& config, job::Recompute recomput
   job.train.recompute = recompute;
   training::ModelState<HostFp32> state(job, config, parallel::make_local_exchange<Space::host>(), {});
   models::initialise(state.weights, 1, state.queue);
-  objectives::Sft<HostFp32> sft(state.decoder, 1);
+  test::OneStage sft(state.decoder);
   data::MicroBatch batch;
   const data::Sample sample{{3, 9, 4, 1, 7}, {-100, 9, -100, 1, 7}, {}};
   batch.append(sample.view());
 
   state.clock.begin(state.queue);
-  (void)sft.accumulate(batch, {.trained_tokens = 3, .coefficients = {}}, {state.gradients});
+  (void)sft.train(batch, 3, state.gradients);
   (void)state.adam.step({.lr = 1e-3}, state.weights, state.gradients, state.staging, state.queue);
   state.clock.end(state.queue);
   return state.clock.times();

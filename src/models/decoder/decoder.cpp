@@ -18,7 +18,7 @@ kernels::WeightSum weight_sum_of(const ModelConfig& config) {
 }
 
 void expect_buildable(const Mesh& mesh) {
-  for (const Axis axis : {Axis::context, Axis::pipeline}) {
+  for (const Axis axis : {Axis::context}) {
     if (mesh.degree(axis) > 1) {
       throw std::logic_error("a decoder cannot be split over the axis " + cluster::name_of(axis));
     }
@@ -29,10 +29,7 @@ void expect_buildable(const Mesh& mesh) {
 
 template <Platform P>
 Decoder<P>::Decoder(const ModelConfig& config, const Parts& parts, const Options& options)
-    : config_(config),
-      context_{parts.exchange, parts.activations, parts.remade, parts.workspace, parts.staging, parts.queue},
-      tables_("rotary tables"),
-      options_(options) {
+    : config_(config), parts_(parts), tables_("rotary tables"), options_(options) {
   const Mesh& mesh = parts.exchange.mesh();
   expect_buildable(mesh);
   const RopeFrequencies frequencies = rope_frequencies(config);
@@ -42,25 +39,44 @@ Decoder<P>::Decoder(const ModelConfig& config, const Parts& parts, const Options
                                                       .factor = frequencies.factor,
                                                       .cosine = cosine,
                                                       .sine = sine},
-                           context_.queue);
+                           parts.queue);
   rope_ = {cosine, sine};
 
   const Bindings<const T, kSpace> bindings(parts.weights);
   const std::int64_t vocab_begin =
       balanced_part(config.vocab, mesh.degree(Axis::tensor), mesh.index(Axis::tensor)).begin;
   embedding_ = {"embedding", bindings.matrix("embedding"), vocab_begin};
-  for (std::int64_t n = 0; n < config.layers; ++n) layers_.push_back(make_layer(n, parts.weights, options));
+  for (std::int64_t chunk = 0; chunk < options.stages.chunks(); ++chunk)
+    make_chunk(mesh.index(Axis::pipeline), chunk);
   norm_ = {bindings.vector("norm"), float(config.rms_epsilon)};
   lm_head_ = {"lm_head", bindings.lm_head(), vocab_begin};
 }
 
 template <Platform P>
-DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index, const Shards<T, kSpace>& weights,
-                                       const Options& options) const {
+void Decoder<P>::make_chunk(std::int64_t stage, std::int64_t chunk) {
+  Range layers = options_.stages.layers(stage, chunk);
+  layers.end = std::min(layers.end, config_.layers);
+  const auto is_moe = config_.is_moe_layer.begin();
+  Chunk made{.layers = {std::int64_t(layers_.size()), std::int64_t(layers_.size()) + layers.size()},
+             .is_first = options_.stages.is_first(stage, chunk),
+             .is_last = options_.stages.is_last(stage, chunk),
+             .moe_before = std::count(is_moe, is_moe + layers.begin, true),
+             .moe_layers = std::count(is_moe + layers.begin, is_moe + layers.end, true),
+             .moe_index = {}};
+  std::int64_t moe_index = 0;
+  for (std::int64_t n = layers.begin; n < layers.end; ++n) {
+    made.moe_index.push_back(is_moe[n] ? moe_index++ : -1);
+    layers_.push_back(make_layer(n));
+  }
+  chunks_.push_back(std::move(made));
+}
+
+template <Platform P>
+DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index) const {
   const std::string name = fmt::format("layers.{}.", index);
-  const Bindings<const T, kSpace> bindings(weights);
+  const Bindings<const T, kSpace> bindings(parts_.weights);
   const float epsilon = float(config_.rms_epsilon);
-  const std::int64_t tensor = context_.degree(Axis::tensor);
+  const std::int64_t tensor = parts_.exchange.mesh().degree(Axis::tensor);
   DecoderLayer<P> layer{.attention_norm = {bindings.vector(name + "attention_norm"), epsilon},
                         .attention = {.name = name + "attention",
                                       .heads = divide_exactly(config_.heads, tensor),
@@ -75,7 +91,7 @@ DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index, const Shards<T, kSpac
     layer.mlp = layers::Moe<P>{.name = name + "experts",
                                .top_k = config_.top_k,
                                .weight_sum = weight_sum_of(config_),
-                               .routing = options.routing,
+                               .routing = options_.routing,
                                .weights = bindings.moe(name)};
   } else {
     layer.mlp = layers::DenseMlp<P>{.name = name + "mlp", .weights = bindings.dense_mlp(name)};
@@ -84,152 +100,172 @@ DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index, const Shards<T, kSpac
 }
 
 template <Platform P>
+layers::Context<P> Decoder<P>::context_in(Arena<kSpace>& activations, kernels::Into into) {
+  Arena<kSpace>& remade = options_.recompute == Recompute::selective ? parts_.remade : activations;
+  return {parts_.exchange, activations, remade, parts_.workspace, parts_.staging, parts_.queue, into};
+}
+
+template <Platform P>
 std::int64_t Decoder<P>::tokens_here(std::int64_t tokens) const {
-  return divide_exactly(tokens, context_.degree(Axis::tensor));
+  return divide_exactly(tokens, parts_.exchange.mesh().degree(Axis::tensor));
 }
 
 template <Platform P>
-auto Decoder<P>::next_residual(const Stream& stream, Keep keep) -> View<T, 2, kSpace> {
-  if (keep == Keep::nothing) return stream.residual;
-  return context_.activations.template make<T>(stream.residual.shape);
+auto Decoder<P>::next_residual(const Stream& stream, const ForwardPass& pass) -> View<T, 2, kSpace> {
+  if (pass.keep == Keep::nothing) return stream.residual;
+  return pass.context.activations.template make<T>(stream.residual.shape);
 }
 
 template <Platform P>
-std::int64_t Decoder<P>::moe_layers() const {
-  return std::ranges::count(config_.is_moe_layer, true);
+auto Decoder<P>::summed(const Stream& stream, layers::Context<P>& context) -> View<T, 2, kSpace> {
+  const View<T, 2, kSpace> sum = context.activations.template make<T>(stream.residual.shape);
+  kernels::add(
+      kernels::Add<T, kSpace>{.a = stream.residual.flat(), .b = stream.delta.flat(), .y = sum.flat()},
+      context.queue);
+  return sum;
 }
 
-/// The layers of a group, with Recompute::full.
+/// The layers of a group, in the chunk, with Recompute::full.
 template <Platform P>
-Range Decoder<P>::group(std::size_t index) const {
+Range Decoder<P>::group(const Chunk& chunk, std::size_t index) const {
   const std::int64_t begin = std::int64_t(index) * options_.group_layers;
-  return {begin, std::min(begin + options_.group_layers, config_.layers)};
+  return {begin, std::min(begin + options_.group_layers, chunk.layers.size())};
 }
 
 template <Platform P>
-void Decoder<P>::forward_layer(std::size_t index, const ForwardPass& pass, Stream& stream,
+void Decoder<P>::forward_layer(std::int64_t index, const ForwardPass& pass, Stream& stream,
                                LayerSaved& saved) {
-  const DecoderLayer<P>& layer = layers_[index];
-  const View<T, 2, kSpace> before = stream.has_delta ? next_residual(stream, pass.keep) : stream.residual;
-  layer.attention_norm.forward({stream.residual, stream.to_add(), before}, saved.attention_norm, context_);
+  const DecoderLayer<P>& one = layer(pass.chunk, index);
+  layers::Context<P>& context = pass.context;
+  const View<T, 2, kSpace> before = stream.has_delta ? next_residual(stream, pass) : stream.residual;
+  one.attention_norm.forward({stream.residual, stream.to_add(), before}, saved.attention_norm, context);
   stream.residual = before;
-  layer.attention.forward(saved.attention_norm.normed, pass.batch.places, stream.delta, saved.attention,
-                          context_);
+  one.attention.forward(saved.attention_norm.normed, pass.batch.places, stream.delta, saved.attention,
+                        context);
 
-  const View<T, 2, kSpace> between = next_residual(stream, pass.keep);
-  layer.mlp_norm.forward({stream.residual, stream.delta, between}, saved.mlp_norm, context_);
+  const View<T, 2, kSpace> between = next_residual(stream, pass);
+  one.mlp_norm.forward({stream.residual, stream.delta, between}, saved.mlp_norm, context);
   stream.residual = between;
   stream.has_delta = true;
-  const auto moe_before =
-      std::count(config_.is_moe_layer.begin(), config_.is_moe_layer.begin() + std::ptrdiff_t(index), true);
-  const bool is_moe = config_.is_moe_layer[index];
-  forward_mlp(layer,
-              {.normed = saved.mlp_norm.normed,
-               .real_tokens = pass.batch.real_tokens,
-               .statistics = is_moe ? pass.statistics.slice(moe_before, 1).flat() : View<float, 1, kSpace>{}},
-              stream.delta, saved);
+  const std::int64_t moe_index = pass.chunk.moe_index[std::size_t(index)];
+  forward_mlp(
+      one,
+      {.normed = saved.mlp_norm.normed,
+       .real_tokens = pass.batch.real_tokens,
+       .statistics = moe_index < 0 ? View<float, 1, kSpace>{} : pass.statistics.slice(moe_index, 1).flat()},
+      stream.delta, saved, context);
 }
 
 template <Platform P>
 void Decoder<P>::forward_mlp(const DecoderLayer<P>& layer, const MlpInput& input, View<T, 2, kSpace> delta,
-                             LayerSaved& saved) {
+                             LayerSaved& saved, layers::Context<P>& context) {
   if (const auto* moe = std::get_if<layers::Moe<P>>(&layer.mlp)) {
     auto& kept = saved.mlp.template emplace<typename layers::Moe<P>::Saved>();
     kept.statistics = input.statistics;
-    moe->forward(input.normed, input.real_tokens, delta, kept, context_);
+    moe->forward(input.normed, input.real_tokens, delta, kept, context);
   } else {
     auto& kept = saved.mlp.template emplace<typename layers::DenseMlp<P>::Saved>();
-    std::get<layers::DenseMlp<P>>(layer.mlp).forward(input.normed, delta, kept, context_);
+    std::get<layers::DenseMlp<P>>(layer.mlp).forward(input.normed, delta, kept, context);
+  }
+}
+
+template <Platform P>
+void Decoder<P>::forward_layers(const ForwardPass& pass, Stream& stream, Saved& saved) {
+  saved.layers_.resize(std::size_t(pass.chunk.layers.size()));
+  for (std::int64_t i = 0; i < pass.chunk.layers.size(); ++i) {
+    std::optional<ArenaScope<kSpace>> layer_scope, remade_scope;
+    if (pass.keep == Keep::nothing) layer_scope.emplace(pass.context.activations);
+    if (options_.recompute == Recompute::selective) remade_scope.emplace(pass.context.remade);
+    forward_layer(i, pass, stream, saved.layers_[std::size_t(i)]);
   }
 }
 
 /// With Recompute::full: only what goes into each group is kept.
 template <Platform P>
 void Decoder<P>::forward_groups(const ForwardPass& pass, Stream& stream, Saved& saved) {
-  const auto groups = std::size_t(divide_up(config_.layers, options_.group_layers));
+  layers::Context<P> dropping = context_in(parts_.remade);
+  const ForwardPass inside{pass.chunk, pass.batch, pass.keep, pass.statistics, dropping};
+  const auto groups = std::size_t(divide_up(pass.chunk.layers.size(), options_.group_layers));
   for (std::size_t g = 0; g < groups; ++g) {
+    const ArenaScope scope(parts_.remade);
     saved.group_inputs_.push_back(stream.residual);
-    const View<T, 2, kSpace> after = context_.activations.template make<T>(stream.residual.shape);
-    const ArenaScope scope(context_.activations);
-    for (std::int64_t i = group(g).begin; i < group(g).end; ++i) {
+    const Range members = group(pass.chunk, g);
+    for (std::int64_t i = members.begin; i < members.end; ++i) {
       LayerSaved dropped;
-      forward_layer(std::size_t(i), pass, stream, dropped);
+      forward_layer(i, inside, stream, dropped);
     }
-    kernels::add(
-        kernels::Add<T, kSpace>{.a = stream.residual.flat(), .b = stream.delta.flat(), .y = after.flat()},
-        context_.queue);
-    stream.residual = after;
+    stream.residual = summed(stream, pass.context);
     stream.has_delta = false;
   }
 }
 
 template <Platform P>
-auto Decoder<P>::forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& saved)
-    -> View<const T, 2, kSpace> {
+auto Decoder<P>::forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& saved, View<T, 2, kSpace> stream)
+    -> View<T, 2, kSpace> {
+  mark(Part::embedding, Pass::forward, parts_.queue);
   if (batch.longest > options_.longest) {
     throw std::length_error(
         fmt::format("a sample of {} tokens for a model prepared for {}", batch.longest, options_.longest));
   }
-  mark(Part::embedding, Pass::forward, context_.queue);
-  const ArenaScope scope(context_.workspace);
+  const Chunk& chunk = chunks_[saved.chunk_];
+  layers::Context<P> context = context_in(saved.arena_);
+  const ArenaScope scope(context.workspace);
   const std::int64_t tokens = tokens_here(batch.ids.shape[0]);
-  const std::int64_t statistics = layers::Moe<P>::statistics_size(config_.experts);
-  saved.statistics_ = context_.activations.template make<float>(moe_layers(), statistics);
-  Stream stream{.residual = context_.activations.template make<T>(tokens, config_.hidden),
-                .delta = context_.workspace.template make<T>(tokens, config_.hidden)};
-  embedding_.forward(batch.ids, stream.residual, context_);
-  const ForwardPass pass{batch, keep, saved.statistics_};
-  if (keep == Keep::for_backward && options_.recompute == Recompute::full) {
-    forward_groups(pass, stream, saved);
-  } else {
-    saved.layers_.resize(layers_.size());
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      std::optional<ArenaScope<kSpace>> layer_scope, remade_scope;
-      if (keep == Keep::nothing) layer_scope.emplace(context_.activations);
-      if (&context_.remade != &context_.activations) remade_scope.emplace(context_.remade);
-      forward_layer(i, pass, stream, saved.layers_[i]);
-    }
+  saved.statistics_ = context.activations.template make<float>(
+      chunk.moe_layers, layers::Moe<P>::statistics_size(config_.experts));
+  Stream flow{.residual = stream, .delta = context.workspace.template make<T>(tokens, config_.hidden)};
+  if (chunk.is_first) {
+    flow.residual = context.activations.template make<T>(tokens, config_.hidden);
+    embedding_.forward(batch.ids, flow.residual, context);
   }
-  const bool adds = stream.has_delta;
-  norm_.forward({stream.residual, stream.to_add(), adds ? next_residual(stream, keep) : stream.residual},
-                saved.norm_, context_);
+  expect_shape("stream", flow.residual, {tokens, config_.hidden});
+  const ForwardPass pass{chunk, batch, keep, saved.statistics_, context};
+  const bool in_groups = keep == Keep::for_backward && options_.recompute == Recompute::full;
+  in_groups ? forward_groups(pass, flow, saved) : forward_layers(pass, flow, saved);
+  if (!chunk.is_last) return flow.has_delta ? summed(flow, context) : flow.residual;
+  // Between forward and backward other micro batches come by: nothing may lie in `remade`.
+  layers::Context<P> lasting{context.exchange,  context.activations, context.activations,
+                             context.workspace, context.staging,     context.queue};
+  norm_.forward({flow.residual, flow.to_add(), flow.has_delta ? next_residual(flow, pass) : flow.residual},
+                saved.norm_, lasting);
   return saved.norm_.normed;
 }
 
 template <Platform P>
 void Decoder<P>::log_probabilities(View<const T, 2, kSpace> hidden, const TokenBatch<kSpace>& batch,
                                    View<float, 1, kSpace> log_probabilities) {
-  lm_head_.log_probabilities(hidden, batch.targets, log_probabilities, context_);
+  layers::Context<P> context = context_in(parts_.activations);
+  lm_head_.log_probabilities(hidden, batch.targets, log_probabilities, context);
 }
 
 template <Platform P>
 void Decoder<P>::loss(View<const T, 2, kSpace> hidden, const TokenBatch<kSpace>& batch, const Loss& loss,
                       const WeightGradients<P>& gradients) {
-  context_.into = gradients.into;
+  layers::Context<P> context = context_in(parts_.activations, gradients.into);
   lm_head_.loss(hidden, batch.targets,
                 {.weights = loss.weights,
                  .log_probabilities = loss.log_probabilities,
                  .dhidden = loss.dhidden,
                  .dweight = Bindings<G, kSpace>(gradients.shards).lm_head()},
-                context_);
+                context);
 }
 
 /// What forward did not keep; Recompute::selective.
 template <Platform P>
 void Decoder<P>::remake_layer(const DecoderLayer<P>& layer, const TokenBatch<kSpace>& batch,
-                              LayerSaved& saved) {
-  layer.attention_norm.remake(saved.attention_norm, context_);
+                              LayerSaved& saved, layers::Context<P>& context) {
+  layer.attention_norm.remake(saved.attention_norm, context);
   saved.attention.normed = saved.attention_norm.normed;
-  layer.attention.remake(batch.places, saved.attention, context_);
-  layer.mlp_norm.remake(saved.mlp_norm, context_);
+  layer.attention.remake(batch.places, saved.attention, context);
+  layer.mlp_norm.remake(saved.mlp_norm, context);
   if (const auto* moe = std::get_if<layers::Moe<P>>(&layer.mlp)) {
     auto& kept = std::get<typename layers::Moe<P>::Saved>(saved.mlp);
     kept.normed = saved.mlp_norm.normed;
-    moe->remake(kept, context_);
+    moe->remake(kept, context);
   } else {
     auto& kept = std::get<typename layers::DenseMlp<P>::Saved>(saved.mlp);
     kept.normed = saved.mlp_norm.normed;
-    std::get<layers::DenseMlp<P>>(layer.mlp).remake(kept, context_);
+    std::get<layers::DenseMlp<P>>(layer.mlp).remake(kept, context);
   }
 }
 
@@ -242,81 +278,105 @@ void Decoder<P>::backward_layer(const DecoderLayer<P>& layer, const BackwardPass
       .dnormed = pass.dnormed, .beside = pass.dstream, .dstream = pass.dstream};
   if (const auto* moe = std::get_if<layers::Moe<P>>(&layer.mlp)) {
     moe->backward(block, pass.coefficients, std::get<typename layers::Moe<P>::Saved>(saved.mlp),
-                  of.moe(layer.name), context_);
+                  of.moe(layer.name), pass.context);
   } else {
     std::get<layers::DenseMlp<P>>(layer.mlp).backward(
-        block, std::get<typename layers::DenseMlp<P>::Saved>(saved.mlp), of.dense_mlp(layer.name), context_);
+        block, std::get<typename layers::DenseMlp<P>::Saved>(saved.mlp), of.dense_mlp(layer.name),
+        pass.context);
   }
-  layer.mlp_norm.backward(norm, saved.mlp_norm, of.vector(layer.name + "mlp_norm"), context_);
-  layer.attention.backward(block, pass.batch.places, saved.attention, of.attention(layer.name), context_);
+  layer.mlp_norm.backward(norm, saved.mlp_norm, of.vector(layer.name + "mlp_norm"), pass.context);
+  layer.attention.backward(block, pass.batch.places, saved.attention, of.attention(layer.name), pass.context);
   layer.attention_norm.backward(norm, saved.attention_norm, of.vector(layer.name + "attention_norm"),
-                                context_);
+                                pass.context);
 }
 
 /// With Recompute::full: forward again through one group at a time.
 template <Platform P>
 void Decoder<P>::backward_groups(const BackwardPass& pass, const Saved& saved) {
+  layers::Context<P> remaking = context_in(parts_.remade, pass.context.into);
+  const BackwardPass inside{pass.chunk,   pass.batch,   pass.coefficients, pass.gradients,
+                            pass.dstream, pass.dnormed, remaking};
   for (std::size_t g = saved.group_inputs_.size(); g-- > 0;) {
-    const ArenaScope scope(context_.activations), workspace_scope(context_.workspace);
-    const ForwardPass again{pass.batch, Keep::for_backward,
-                            context_.activations.template make<float>(saved.statistics_.shape)};
+    const ArenaScope scope(parts_.remade), workspace_scope(parts_.workspace);
+    const ForwardPass again{pass.chunk, pass.batch, Keep::for_backward,
+                            parts_.remade.template make<float>(saved.statistics_.shape), remaking};
     Stream stream{.residual = saved.group_inputs_[g],
-                  .delta = context_.workspace.template make<T>(saved.group_inputs_[g].shape)};
-    std::vector<LayerSaved> kept(std::size_t(group(g).size()));
-    for (std::int64_t i = group(g).begin; i < group(g).end; ++i)
-      forward_layer(std::size_t(i), again, stream, kept[std::size_t(i - group(g).begin)]);
-    for (std::int64_t i = group(g).end; i-- > group(g).begin;)
-      backward_layer(layers_[std::size_t(i)], pass, kept[std::size_t(i - group(g).begin)]);
+                  .delta = parts_.workspace.template make<T>(saved.group_inputs_[g].shape)};
+    const Range members = group(pass.chunk, g);
+    std::vector<LayerSaved> kept(std::size_t(members.size()));
+    for (std::int64_t i = members.begin; i < members.end; ++i)
+      forward_layer(i, again, stream, kept[std::size_t(i - members.begin)]);
+    for (std::int64_t i = members.end; i-- > members.begin;)
+      backward_layer(layer(pass.chunk, i), inside, kept[std::size_t(i - members.begin)]);
   }
 }
 
 template <Platform P>
 void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>& batch, Saved& saved,
                           const WeightGradients<P>& gradients) {
-  mark(Part::norms, Pass::backward, context_.queue);
-  const ArenaScope scope(context_.workspace);
-  context_.into = gradients.into;
+  mark(Part::norms, Pass::backward, parts_.queue);
+  const Chunk& chunk = chunks_[saved.chunk_];
+  layers::Context<P> context = context_in(saved.arena_, gradients.into);
+  const ArenaScope scope(context.workspace);
   const Bindings<G, kSpace> of(gradients.shards);
-  const BackwardPass pass{.batch = batch,
+  const BackwardPass pass{.chunk = chunk,
+                          .batch = batch,
                           .coefficients = output.coefficients,
                           .gradients = gradients.shards,
                           .dstream = output.dhidden,
-                          .dnormed = context_.workspace.template make<T>(output.dhidden.shape)};
-  norm_.backward({.dnormed = output.dhidden, .beside = {}, .dstream = pass.dstream}, saved.norm_,
-                 of.vector("norm"), context_);
+                          .dnormed = context.workspace.template make<T>(output.dhidden.shape),
+                          .context = context};
+  if (chunk.is_last) {
+    norm_.backward({.dnormed = output.dhidden, .beside = {}, .dstream = pass.dstream}, saved.norm_,
+                   of.vector("norm"), context);
+  }
   if (options_.recompute == Recompute::full) {
     backward_groups(pass, saved);
   } else {
-    for (std::size_t i = layers_.size(); i-- > 0;) {
-      const ArenaScope remade_scope(context_.remade);
-      if (options_.recompute == Recompute::selective) remake_layer(layers_[i], batch, saved.layers_[i]);
-      backward_layer(layers_[i], pass, saved.layers_[i]);
+    for (std::int64_t i = chunk.layers.size(); i-- > 0;) {
+      std::optional<ArenaScope<kSpace>> remade_scope;
+      LayerSaved& kept = saved.layers_[std::size_t(i)];
+      if (options_.recompute == Recompute::selective) {
+        remade_scope.emplace(context.remade);
+        remake_layer(layer(chunk, i), batch, kept, context);
+      }
+      backward_layer(layer(chunk, i), pass, kept);
     }
   }
-  // Tied: the output projection has written the table's gradient already.
-  const kernels::Into into = config_.tied_embeddings ? kernels::Into::add : gradients.into;
-  embedding_.backward(batch.ids, pass.dstream, of.matrix("embedding"), into, context_);
+  if (!chunk.is_first) return;
+  // Tied, and the whole model here: the output projection has written the table's gradient already.
+  const bool head_is_here = chunks_.back().is_last;
+  const kernels::Into into = config_.tied_embeddings && head_is_here ? kernels::Into::add : gradients.into;
+  embedding_.backward(batch.ids, pass.dstream, of.matrix("embedding"), into, context);
 }
 
 template <Platform P>
 View<const float, 2, Space::host> Decoder<P>::router_statistics(const Saved& saved) {
-  const View<float, 2, Space::host> values = context_.staging.template make<float>(saved.statistics_.shape);
-  download<float, kSpace>(saved.statistics_.flat(), values.flat(), context_.queue);
+  const View<float, 2, Space::host> values = parts_.staging.template make<float>(saved.statistics_.shape);
+  download<float, kSpace>(saved.statistics_.flat(), values.flat(), parts_.queue);
   return values;
 }
 
 template <Platform P>
-RouterTotals Decoder<P>::router_totals(View<const float, 2, Space::host> statistics,
-                                       std::int64_t real_tokens) const {
+RouterTotals Decoder<P>::no_router_totals() const {
+  const auto moe_layers = std::size_t(std::ranges::count(config_.is_moe_layer, true));
   RouterTotals totals;
-  for (std::int64_t layer = 0; layer < statistics.shape[0]; ++layer) {
-    layers::RouterReport report =
-        layers::report(statistics.slice(layer, 1).flat(), real_tokens, config_.top_k);
+  totals.expert_tokens.assign(moe_layers, std::vector<double>(std::size_t(config_.experts)));
+  return totals;
+}
+
+template <Platform P>
+void Decoder<P>::add_router_totals(View<const float, 2, Space::host> statistics, std::int64_t chunk,
+                                   std::int64_t real_tokens, RouterTotals& totals) const {
+  const Chunk& of = chunks_[std::size_t(chunk)];
+  for (std::int64_t index = 0; index < of.moe_layers; ++index) {
+    const layers::RouterReport report =
+        layers::report(statistics.slice(index, 1).flat(), real_tokens, config_.top_k);
     totals.aux += report.aux;
     totals.z += report.z;
-    totals.expert_tokens.push_back(std::move(report.expert_tokens));
+    std::vector<double>& tokens = totals.expert_tokens[std::size_t(of.moe_before + index)];
+    for (std::size_t e = 0; e < tokens.size(); ++e) tokens[e] += report.expert_tokens[e];
   }
-  return totals;
 }
 
 template <Platform P>
@@ -326,17 +386,19 @@ layers::KvCache<P> Decoder<P>::make_cache(std::int64_t sequences, std::int64_t c
     throw std::length_error(
         fmt::format("a cache of {} tokens for a model prepared for {}", capacity, options_.longest));
   }
-  return {{.layers = config_.layers,
+  return {{.layers = std::int64_t(layers_.size()),
            .sequences = sequences,
            .capacity = capacity,
-           .columns = divide_exactly(config_.kv_heads, context_.degree(Axis::tensor)) * config_.head_dim},
+           .columns = divide_exactly(config_.kv_heads, parts_.exchange.mesh().degree(Axis::tensor)) *
+                      config_.head_dim},
           arena};
 }
 
 template <Platform P>
 void Decoder<P>::decode(std::span<const std::vector<std::int32_t>> new_tokens, layers::KvCache<P>& cache,
                         View<float, 2, kSpace> logits) {
-  const ArenaScope workspace_scope(context_.workspace), activations_scope(context_.activations);
+  layers::Context<P> context = context_in(parts_.activations);
+  const ArenaScope workspace_scope(context.workspace), activations_scope(context.activations);
   std::vector<std::int32_t> ids, last_rows;
   std::vector<std::int64_t> counts;
   for (const std::vector<std::int32_t>& tokens : new_tokens) {
@@ -344,11 +406,11 @@ void Decoder<P>::decode(std::span<const std::vector<std::int32_t>> new_tokens, l
     counts.push_back(std::int64_t(tokens.size()));
     last_rows.push_back(tokens.empty() ? -1 : std::int32_t(ids.size()) - 1);
   }
-  const std::int64_t tensor = context_.degree(Axis::tensor), real_tokens = std::int64_t(ids.size());
+  const std::int64_t tensor = context.degree(Axis::tensor), real_tokens = std::int64_t(ids.size());
   ids.resize(std::size_t(std::max(round_up(real_tokens, tensor), tensor)), 0);
   const layers::DecodeStep step = cache.grow(counts, std::int64_t(ids.size()));
   const auto placed = [&](const std::vector<std::int32_t>& values) {
-    return moebius::placed<std::int32_t>(values, context_.workspace, context_.staging, context_.queue);
+    return moebius::placed<std::int32_t>(values, context.workspace, context.staging, context.queue);
   };
   const layers::CachedPlaces<kSpace> places{.positions = placed(step.positions),
                                             .cache_rows = placed(step.cache_rows),
@@ -357,34 +419,52 @@ void Decoder<P>::decode(std::span<const std::vector<std::int32_t>> new_tokens, l
                                                          .key_counts = placed(step.key_counts)}};
 
   const std::int64_t tokens = tokens_here(std::int64_t(ids.size()));
-  Stream stream{.residual = context_.activations.template make<T>(tokens, config_.hidden),
-                .delta = context_.workspace.template make<T>(tokens, config_.hidden)};
-  embedding_.forward(placed(ids), stream.residual, context_);
-  decode_layers(places, real_tokens, cache, stream);
-  typename layers::ResidualNorm<P>::Saved last;
-  norm_.forward({stream.residual, stream.to_add(), stream.residual}, last, context_);
-  lm_head_.logits(last.normed, placed(last_rows), logits, context_);
+  Stream stream{.residual = context.activations.template make<T>(tokens, config_.hidden),
+                .delta = context.workspace.template make<T>(tokens, config_.hidden)};
+  const Chunk& chunk = chunks_.front();
+  if (chunk.is_first) {
+    embedding_.forward(placed(ids), stream.residual, context);
+  } else {
+    move_stream({.from = stage() - 1, .received = stream.residual.flat()});
+  }
+  decode_layers({places, real_tokens, cache, context}, stream);
+  if (chunk.is_last) {
+    typename layers::ResidualNorm<P>::Saved last;
+    norm_.forward({stream.residual, stream.to_add(), stream.residual}, last, context);
+    lm_head_.logits(last.normed, placed(last_rows), logits, context);
+  } else {
+    move_stream({.to = stage() + 1, .sent = summed(stream, context).flat()});
+    kernels::fill<float>(logits.flat(), 0, context.queue);
+  }
+  context.exchange.all_reduce({Axis::pipeline, "logits"}, logits.flat(), parallel::Reduction::sum,
+                              context.queue);
 }
 
 template <Platform P>
-void Decoder<P>::decode_layers(const layers::CachedPlaces<kSpace>& places, std::int64_t real_tokens,
-                               const layers::KvCache<P>& cache, Stream& stream) {
+void Decoder<P>::move_stream(const parallel::Messages<T, kSpace>& messages) {
+  parts_.exchange.template start_messages<T>({Axis::pipeline, "stream"}, messages, parts_.queue)
+      .wait(parts_.queue);
+}
+
+template <Platform P>
+void Decoder<P>::decode_layers(const DecodePass& pass, Stream& stream) {
+  layers::Context<P>& context = pass.context;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const ArenaScope scope(context_.activations);
+    const ArenaScope scope(context.activations);
     const DecoderLayer<P>& layer = layers_[i];
     LayerSaved saved;
     layer.attention_norm.forward({stream.residual, stream.to_add(), stream.residual}, saved.attention_norm,
-                                 context_);
-    layer.attention.decode(saved.attention_norm.normed, places, cache.layer(std::int64_t(i)), stream.delta,
-                           context_);
+                                 context);
+    layer.attention.decode(saved.attention_norm.normed, pass.places, pass.cache.layer(std::int64_t(i)),
+                           stream.delta, context);
     stream.has_delta = true;
-    layer.mlp_norm.forward({stream.residual, stream.delta, stream.residual}, saved.mlp_norm, context_);
+    layer.mlp_norm.forward({stream.residual, stream.delta, stream.residual}, saved.mlp_norm, context);
     const std::int64_t statistics = layers::Moe<P>::statistics_size(config_.experts);
     forward_mlp(layer,
                 {.normed = saved.mlp_norm.normed,
-                 .real_tokens = real_tokens,
-                 .statistics = context_.activations.template make<float>(statistics)},
-                stream.delta, saved);
+                 .real_tokens = pass.real_tokens,
+                 .statistics = context.activations.template make<float>(statistics)},
+                stream.delta, saved, context);
   }
 }
 

@@ -51,6 +51,11 @@ struct WeightGradients {
 ///
 /// or, to generate, decode step after step with a KvCache. Every call is collective over the ranks that share
 /// the micro batch (tensor) or its experts (expert); ranks without data pass a batch of padding.
+///
+/// On a pipeline a rank has the layers of its stage, in one or more chunks, each of which does one part of
+/// this: forward takes the residual stream that the chunk before has left in place of ids, and leaves one in
+/// place of the last hidden states; backward passes the gradient in it the other way. Moving them between
+/// ranks is the caller's (objectives/); decode does it itself.
 template <Platform P>
 class Decoder {
  public:
@@ -62,8 +67,8 @@ class Decoder {
   struct Parts {
     const Shards<T, kSpace>& weights;
     parallel::Exchange<kSpace>& exchange;
-    Arena<kSpace>& activations;  // what Saved holds
-    Arena<kSpace>& remade;  // with Recompute::selective, what one layer makes again; otherwise `activations`
+    Arena<kSpace>& activations;  // what Saved holds, unless it is given an arena of its own
+    Arena<kSpace>& remade;     // what a layer, or a group of layers, makes again; empty between calls
     Arena<kSpace>& workspace;  // empty between calls
     Staging<kSpace>& staging;  // grows until the caller, having waited, releases it
     Queue<kSpace> queue = {};
@@ -73,27 +78,35 @@ class Decoder {
     kernels::Routing routing = kernels::Routing::learned;
     Recompute recompute = Recompute::nothing;
     std::int64_t group_layers = 1;  // with Recompute::full
+    Stages stages = {};
   };
   Decoder(const ModelConfig& config, const Parts& parts, const Options& options);
 
-  /// What forward keeps. Its memory is released on leaving the block, so Saved objects nest like blocks.
+  /// What forward keeps of one micro batch in one chunk. Its memory is released on leaving the block, so
+  /// Saved objects in one arena nest like blocks.
   class Saved {
    public:
-    explicit Saved(Decoder& decoder)
-        : scope_(decoder.context_.activations), remade_scope_(decoder.context_.remade) {}
+    explicit Saved(Decoder& decoder) : Saved(decoder.parts_.activations) {}
+    explicit Saved(Arena<kSpace>& arena, std::int64_t chunk = 0)
+        : arena_(arena), scope_(arena), chunk_(std::size_t(chunk)) {}
 
    private:
     friend class Decoder;
-    ArenaScope<kSpace> scope_, remade_scope_;
-    View<float, 2, kSpace> statistics_;                    // [MoE layers, Moe::statistics_size]
+    Arena<kSpace>& arena_;
+    ArenaScope<kSpace> scope_;
+    std::size_t chunk_;
+    View<float, 2, kSpace> statistics_;                    // [MoE layers of the chunk, Moe::statistics_size]
     std::vector<View<T, 2, kSpace>> group_inputs_;         // [groups], with Recompute::full
-    std::vector<typename DecoderLayer<P>::Saved> layers_;  // [layers], otherwise
+    std::vector<typename DecoderLayer<P>::Saved> layers_;  // [layers of the chunk], otherwise
     typename layers::ResidualNorm<P>::Saved norm_;
   };
   enum class Keep : std::uint8_t { for_backward, nothing };
 
-  /// The last hidden states, [tokens / tensor, hidden], after the final norm; valid as long as `saved`.
-  [[nodiscard]] View<const T, 2, kSpace> forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& saved);
+  /// The last hidden states, [tokens / tensor, hidden], after the final norm; or, of a chunk that is not the
+  /// last, the residual stream behind it. Valid as long as `saved`. `stream`: what the chunk before returned,
+  /// empty for the first; changed with Keep::nothing, otherwise kept as it is until backward.
+  [[nodiscard]] View<T, 2, kSpace> forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& saved,
+                                           View<T, 2, kSpace> stream = {});
 
   /// [targets], overwritten; the same on all tensor ranks.
   void log_probabilities(View<const T, 2, kSpace> hidden, const TokenBatch<kSpace>& batch,
@@ -108,35 +121,53 @@ class Decoder {
             const WeightGradients<P>& gradients);
 
   struct OutputGradient {
-    View<T, 2, kSpace> dhidden;  // [tokens / tensor, hidden]; used up
+    View<T, 2, kSpace> dhidden;  // in what forward returned; overwritten: in what it was given
     layers::AuxCoefficients coefficients;
   };
   void backward(const OutputGradient& output, const TokenBatch<kSpace>& batch, Saved& saved,
                 const WeightGradients<P>& gradients);
 
-  /// What the routers counted, after forward with Keep::for_backward: in staging memory, to be read when the
-  /// caller has waited. [MoE layers, Moe::statistics_size]
+  /// What the routers of the chunk counted, after forward with Keep::for_backward: in staging memory, to be
+  /// read when the caller has waited. [MoE layers of the chunk, Moe::statistics_size]
   [[nodiscard]] View<const float, 2, Space::host> router_statistics(const Saved& saved);
-  [[nodiscard]] RouterTotals router_totals(View<const float, 2, Space::host> statistics,
-                                           std::int64_t real_tokens) const;
+  /// Of no micro batch: zeros for all MoE layers of the model.
+  [[nodiscard]] RouterTotals no_router_totals() const;
+  /// Adds what the statistics say of a micro batch of `real_tokens`.
+  void add_router_totals(View<const float, 2, Space::host> statistics, std::int64_t chunk,
+                         std::int64_t real_tokens, RouterTotals& totals) const;
 
   /// A cache for `sequences` sequences of at most `capacity` tokens.
   [[nodiscard]] layers::KvCache<P> make_cache(std::int64_t sequences, std::int64_t capacity,
                                               Arena<kSpace>& arena) const;
   /// Appends new_tokens[s] to sequence s (none: it rests) and gives the logits after its last token:
-  /// logits [sequences, vocab], on every tensor rank; zeros where a sequence rests.
+  /// logits [sequences, vocab], on every tensor rank and every stage; zeros where a sequence rests. One chunk
+  /// a stage.
   void decode(std::span<const std::vector<std::int32_t>> new_tokens, layers::KvCache<P>& cache,
               View<float, 2, kSpace> logits);
 
   [[nodiscard]] const ModelConfig& config() const { return config_; }
-  [[nodiscard]] Arena<kSpace>& activations() { return context_.activations; }
-  [[nodiscard]] Arena<kSpace>& workspace() { return context_.workspace; }
-  [[nodiscard]] Staging<kSpace>& staging() { return context_.staging; }
-  [[nodiscard]] Queue<kSpace> queue() const { return context_.queue; }
+  /// Of this stage.
+  [[nodiscard]] std::int64_t chunks() const { return std::int64_t(chunks_.size()); }
+  [[nodiscard]] bool is_first(std::int64_t chunk) const { return chunks_[std::size_t(chunk)].is_first; }
+  [[nodiscard]] bool is_last(std::int64_t chunk) const { return chunks_[std::size_t(chunk)].is_last; }
+  [[nodiscard]] parallel::Exchange<kSpace>& exchange() { return parts_.exchange; }
+  [[nodiscard]] Arena<kSpace>& activations() { return parts_.activations; }
+  [[nodiscard]] Arena<kSpace>& workspace() { return parts_.workspace; }
+  [[nodiscard]] Staging<kSpace>& staging() { return parts_.staging; }
+  [[nodiscard]] Queue<kSpace> queue() const { return parts_.queue; }
 
  private:
-  [[nodiscard]] DecoderLayer<P> make_layer(std::int64_t index, const Shards<T, kSpace>& weights,
-                                           const Options& options) const;
+  /// A part of the model that stands between two stages, or between a stage and an end of the model.
+  struct Chunk {
+    Range layers;  // in layers_
+    bool is_first, is_last;
+    std::int64_t moe_before, moe_layers;  // MoE layers of the model before it, and its own
+    std::vector<std::int64_t> moe_index;  // [layers]; among its own, or -1
+  };
+  void make_chunk(std::int64_t stage, std::int64_t chunk);
+  [[nodiscard]] DecoderLayer<P> make_layer(std::int64_t index) const;
+  [[nodiscard]] layers::Context<P> context_in(Arena<kSpace>& activations,
+                                              kernels::Into into = kernels::Into::add);
   using LayerSaved = typename DecoderLayer<P>::Saved;
   /// The residual stream is residual + delta, once a block has written a delta. [tokens / tensor, hidden]
   /// each
@@ -147,44 +178,63 @@ class Decoder {
     [[nodiscard]] View<const T, 2, kSpace> to_add() const { return has_delta ? delta : View<T, 2, kSpace>{}; }
   };
   struct ForwardPass {
+    const Chunk& chunk;
     const TokenBatch<kSpace>& batch;
     Keep keep;
     View<float, 2, kSpace> statistics;
+    layers::Context<P>& context;
   };
-  void forward_layer(std::size_t index, const ForwardPass& pass, Stream& stream, LayerSaved& saved);
+  /// `index`: in the chunk.
+  void forward_layer(std::int64_t index, const ForwardPass& pass, Stream& stream, LayerSaved& saved);
+  void forward_layers(const ForwardPass& pass, Stream& stream, Saved& saved);
   void forward_groups(const ForwardPass& pass, Stream& stream, Saved& saved);
-  void remake_layer(const DecoderLayer<P>& layer, const TokenBatch<kSpace>& batch, LayerSaved& saved);
-  [[nodiscard]] Range group(std::size_t index) const;
-  [[nodiscard]] std::int64_t moe_layers() const;
+  void remake_layer(const DecoderLayer<P>& layer, const TokenBatch<kSpace>& batch, LayerSaved& saved,
+                    layers::Context<P>& context);
+  [[nodiscard]] const DecoderLayer<P>& layer(const Chunk& chunk, std::int64_t index) const {
+    return layers_[std::size_t(chunk.layers.begin + index)];
+  }
+  [[nodiscard]] Range group(const Chunk& chunk, std::size_t index) const;
   struct MlpInput {
     View<const T, 2, kSpace> normed;
     std::int64_t real_tokens;
     View<float, 1, kSpace> statistics;  // of a MoE layer
   };
   void forward_mlp(const DecoderLayer<P>& layer, const MlpInput& input, View<T, 2, kSpace> delta,
-                   LayerSaved& saved);
-  void decode_layers(const layers::CachedPlaces<kSpace>& places, std::int64_t real_tokens,
-                     const layers::KvCache<P>& cache, Stream& stream);
+                   LayerSaved& saved, layers::Context<P>& context);
+  struct DecodePass {
+    const layers::CachedPlaces<kSpace>& places;
+    std::int64_t real_tokens;
+    const layers::KvCache<P>& cache;
+    layers::Context<P>& context;
+  };
+  void decode_layers(const DecodePass& pass, Stream& stream);
+  void move_stream(const parallel::Messages<T, kSpace>& messages);
+  [[nodiscard]] std::int64_t stage() const { return parts_.exchange.mesh().index(parallel::Axis::pipeline); }
   struct BackwardPass {
+    const Chunk& chunk;
     const TokenBatch<kSpace>& batch;
     layers::AuxCoefficients coefficients;
     const Shards<G, kSpace>& gradients;
     View<T, 2, kSpace>
         dstream;  // [tokens / tensor, hidden]; gradient in the residual stream, from layer to layer
     View<T, 2, kSpace> dnormed;  // the same shape; room
+    layers::Context<P>& context;
   };
   void backward_layer(const DecoderLayer<P>& layer, const BackwardPass& pass, const LayerSaved& saved);
   void backward_groups(const BackwardPass& pass, const Saved& saved);
   /// The residual stream with delta added: a new buffer to keep, or in place.
-  [[nodiscard]] View<T, 2, kSpace> next_residual(const Stream& stream, Keep keep);
+  [[nodiscard]] static View<T, 2, kSpace> next_residual(const Stream& stream, const ForwardPass& pass);
+  /// The same with its sum, in a buffer of its own.
+  [[nodiscard]] static View<T, 2, kSpace> summed(const Stream& stream, layers::Context<P>& context);
   [[nodiscard]] std::int64_t tokens_here(std::int64_t tokens) const;
 
   ModelConfig config_;
-  layers::Context<P> context_;
+  Parts parts_;
   Arena<kSpace> tables_;  // rotary
   layers::RopeTables<kSpace> rope_;
   layers::Embedding<P> embedding_;
-  std::vector<DecoderLayer<P>> layers_;
+  std::vector<DecoderLayer<P>> layers_;  // of this stage
+  std::vector<Chunk> chunks_;
   layers::ResidualNorm<P> norm_;
   layers::LmHead<P> lm_head_;
   Options options_;

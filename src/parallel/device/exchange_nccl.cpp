@@ -218,7 +218,7 @@ class NcclExchange final : public Exchange<Space::device> {
   };
 
   Pending<Space::device> start(Call call, const MessagePair& messages, Queue<Space::device> queue) override {
-    const auto& [sent, to, received, from] = messages;
+    const auto& [sent, to, received, from, lane] = messages;
     const std::int64_t bytes = sent.count * size_of(sent.dtype),
                        received_bytes = received.count * size_of(received.dtype);
     if (mesh().degree(call.axis) == 1) {

@@ -193,7 +193,7 @@ class StagedExchange final : public Exchange<Space::device> {
   }
 
   Pending<Space::device> start(Call call, const MessagePair& messages, Queue<Space::device> queue) override {
-    const auto& [sent, to, received, from] = messages;
+    const auto& [sent, to, received, from, lane] = messages;
     auto flight = std::make_unique<Flight>(*this, sent, received, queue);
     with_type(sent.dtype, [&](auto zero) {
       using T = decltype(zero);
@@ -202,7 +202,8 @@ class StagedExchange final : public Exchange<Space::device> {
           Messages<T, Space::host>{.to = to,
                                    .sent = {flight->template leaving<const T>(), {sent.count}},
                                    .from = from,
-                                   .received = {flight->template arriving<T>(), {received.count}}},
+                                   .received = {flight->template arriving<T>(), {received.count}},
+                                   .lane = messages.lane},
           {}));
     });
     return Pending<Space::device>(std::move(flight));
