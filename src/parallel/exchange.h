@@ -101,6 +101,20 @@ class Exchange {
     const PartScope scope(Part::exchange, queue);
     scatter_sum(call, {whole.data, whole.size(), kDtypeOf<T>}, part.data, queue);
   }
+  /// The same, but they go on while the rank computes, and sum in the same order. Collective as all_to_all:
+  /// all ranks of the group start theirs in one order, other calls between.
+  template <class T>
+  Pending<S> start_all_gather(Call call, Input<T, 1, S> part, View<T, 1, S> whole, Queue<S> queue) {
+    expect_shape(call.name, whole, {part.size() * mesh().degree(call.axis)});
+    const PartScope scope(Part::exchange, queue);
+    return start_gather(call, {part.data, part.size(), kDtypeOf<T>}, whole.data, queue);
+  }
+  template <class T>
+  Pending<S> start_reduce_scatter(Call call, Input<T, 1, S> whole, View<T, 1, S> part, Queue<S> queue) {
+    expect_shape(call.name, whole, {part.size() * mesh().degree(call.axis)});
+    const PartScope scope(Part::exchange, queue);
+    return start_scatter_sum(call, {whole.data, whole.size(), kDtypeOf<T>}, part.data, queue);
+  }
   /// Sends the rows of block i of `send` to index i; block i of `receive` comes from there. The buffers must
   /// not overlap.
   template <class T>
@@ -172,6 +186,15 @@ class Exchange {
   virtual void swap_rows(Call call, const RowSwap& swap, Queue<S> queue) = 0;
   virtual Pending<S> start(Call call, const MessagePair& messages, Queue<S> queue) = 0;
   virtual Pending<S> start_swap(Call call, const RowSwap& swap, Queue<S> queue) = 0;
+  /// Done at once, where a back end has nothing better.
+  virtual Pending<S> start_gather(Call call, Values part, void* whole, Queue<S> queue) {
+    gather(call, part, whole, queue);
+    return {};
+  }
+  virtual Pending<S> start_scatter_sum(Call call, Values whole, void* part, Queue<S> queue) {
+    scatter_sum(call, whole, part, queue);
+    return {};
+  }
 
  private:
   template <class T>

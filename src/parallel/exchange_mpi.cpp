@@ -175,7 +175,7 @@ class MpiExchange final : public Exchange<Space::host> {
   };
 
   /// Messages until they are waited for; the wait is watched and timed.
-  class Flight final : public Pending<Space::host>::Work {
+  class Flight : public Pending<Space::host>::Work {
    public:
     Flight(MpiExchange& exchange, Call call, std::string_view operation, Requests requests)
         : exchange_(exchange),
@@ -187,8 +187,14 @@ class MpiExchange final : public Exchange<Space::host> {
       const cluster::Watch watch(exchange_.cluster_.watchdog(), axis_, operation_, name_);
       const Stopwatch stopwatch;
       requests_.wait();
+      arrive();
       exchange_.traffic_[std::size_t(axis_)].seconds += stopwatch.seconds();
     }
+
+   protected:
+    /// What is left to do when all messages are there.
+    virtual void arrive() {}
+    [[nodiscard]] MpiExchange& exchange() const { return exchange_; }
 
    private:
     MpiExchange& exchange_;
@@ -213,23 +219,82 @@ class MpiExchange final : public Exchange<Space::host> {
 
   Pending<Space::host> start_swap(Call call, const RowSwap& swap, Queue<Space::host>) override {
     const RowBlockLists blocks(swap);
+    return Pending<Space::host>(std::make_unique<Flight>(
+        *this, call, "all_to_all", start_blocks(call, blocks.outgoing, blocks.incoming)));
+  }
+
+  /// outgoing[i] goes to index i, incoming[i] comes from there; the own block is there at once.
+  Requests start_blocks(Call call, const std::vector<Outgoing>& outgoing,
+                        const std::vector<Incoming>& incoming) {
     Requests requests({group(call.axis).get(), kTag, limits_.message_bytes});
     const std::int64_t degree = mesh_.degree(call.axis), own = mesh_.index(call.axis);
-    if (blocks.outgoing[std::size_t(own)].bytes > 0)
-      std::memcpy(blocks.incoming[std::size_t(own)].data, blocks.outgoing[std::size_t(own)].data,
-                  std::size_t(blocks.outgoing[std::size_t(own)].bytes));
+    const Outgoing& mine = outgoing[std::size_t(own)];
+    if (mine.bytes > 0 && mine.data != incoming[std::size_t(own)].data)
+      std::memcpy(incoming[std::size_t(own)].data, mine.data, std::size_t(mine.bytes));
     Traffic& traffic = traffic_[std::size_t(call.axis)];
     ++traffic.calls;
     for (std::int64_t step = 1; step < degree; ++step) {
       const std::int64_t from = (own - step + degree) % degree;
-      requests.receive(blocks.incoming[std::size_t(from)], from);
+      requests.receive(incoming[std::size_t(from)], from);
     }
     for (std::int64_t step = 1; step < degree; ++step) {
       const std::int64_t to = (own + step) % degree;
-      requests.send(blocks.outgoing[std::size_t(to)], to);
-      traffic.bytes += blocks.outgoing[std::size_t(to)].bytes;
+      requests.send(outgoing[std::size_t(to)], to);
+      traffic.bytes += outgoing[std::size_t(to)].bytes;
     }
-    return Pending<Space::host>(std::make_unique<Flight>(*this, call, "all_to_all", std::move(requests)));
+    return requests;
+  }
+
+  Pending<Space::host> start_gather(Call call, Values part, void* whole, Queue<Space::host>) override {
+    const std::int64_t degree = mesh_.degree(call.axis), element = size_of(part.dtype);
+    const std::vector<Outgoing> same(std::size_t(degree), {bytes_of(part.data), part.count * element});
+    return Pending<Space::host>(std::make_unique<Flight>(
+        *this, call, "all_gather",
+        start_blocks(call, same, tiles<Incoming>(bytes_of(whole), part.count * degree, degree, element))));
+  }
+
+  /// A sum under way: the parts of all ranks, until they can be folded in the order of the index.
+  class SumFlight final : public Flight {
+   public:
+    struct Sum {
+      std::vector<std::byte> buffer;  // goes back to the exchange
+      std::vector<const void*> parts;
+      InPlace own;
+    };
+    SumFlight(MpiExchange& exchange, Call call, Requests requests, Sum sum)
+        : Flight(exchange, call, "reduce_scatter", std::move(requests)), sum_(std::move(sum)) {}
+
+   private:
+    void arrive() override {
+      fold({sum_.parts, sum_.own.data, sum_.own.count, sum_.own.dtype, Reduction::sum});
+      exchange().sum_buffers_.push_back(std::move(sum_.buffer));
+    }
+    Sum sum_;
+  };
+
+  /// Takes memory for the others' parts; this rank's own stays where it is.
+  Pending<Space::host> start_scatter_sum(Call call, Values whole, void* part, Queue<Space::host>) override {
+    const std::int64_t degree = mesh_.degree(call.axis), own = mesh_.index(call.axis);
+    const std::int64_t bytes = whole.count / degree * size_of(whole.dtype);
+    SumFlight::Sum sum{.buffer = {}, .parts = {}, .own = {part, whole.count / degree, whole.dtype}};
+    if (!sum_buffers_.empty()) {
+      sum.buffer = std::move(sum_buffers_.back());
+      sum_buffers_.pop_back();
+    }
+    sum.buffer.resize(std::max(sum.buffer.size(), std::size_t(bytes * (degree - 1))));
+    std::vector<Outgoing> outgoing;
+    std::vector<Incoming> incoming;
+    std::byte* next = sum.buffer.data();
+    for (std::int64_t i = 0; i < degree; ++i) {
+      const std::byte* const here = bytes_of(whole.data) + i * bytes;
+      outgoing.push_back({here, i == own ? 0 : bytes});
+      incoming.push_back({next, outgoing.back().bytes});
+      sum.parts.push_back(i == own ? here : next);
+      next += outgoing.back().bytes;
+    }
+    Requests requests = start_blocks(call, outgoing, incoming);
+    return Pending<Space::host>(
+        std::make_unique<SumFlight>(*this, call, std::move(requests), std::move(sum)));
   }
 
   void gather(Call call, Values part, void* whole, Queue<Space::host>) override {
@@ -319,6 +384,7 @@ class MpiExchange final : public Exchange<Space::host> {
   std::vector<BlockSwap> swaps_;                             // by axis
   std::array<Traffic, cluster::kAxisCount> traffic_{};
   std::vector<std::byte> scratch_;
+  std::vector<std::vector<std::byte>> sum_buffers_;  // of sums that were started, not in use
 };
 
 }  // namespace

@@ -6,9 +6,9 @@
 
 namespace moebius::parallel {
 
-/// An exchange that was started and goes on while the rank computes: Exchange::start_messages and
-/// start_all_to_all. Its buffers are left alone until `wait`, which every object sees before it ends, but for
-/// an error on its way.
+/// An exchange that was started and goes on while the rank computes: Exchange::start_messages,
+/// start_all_to_all and others. Its buffers are left alone until `wait`, which every object sees before it
+/// ends, but for an error on its way.
 template <Space S>
 class [[nodiscard]] Pending {
  public:

@@ -203,6 +203,26 @@ TEST_CASE("messages between device memories go round a ring, several on their wa
     }
 }
 
+TEST_CASE("sums and gathers of device memory go on beside what is queued") {
+  DeviceRig rig;
+  const Mesh mesh(rig.cluster.size(), rig.cluster.rank(), {});
+  const std::int64_t size = rig.cluster.size(), rank = rig.cluster.rank(), count = 100'000;
+  const auto queue = rig.device.queue();
+  for (const auto& exchange : rig.exchanges(mesh)) {
+    const OnDevice<float> whole(std::vector<float>(std::size_t(count * size), float(rank + 1)));
+    const auto own = whole.view().slice(rank * count, count);
+    auto sum = exchange->start_reduce_scatter<float>({Axis::data, "sum"}, whole.view(), own, queue);
+    const OnDevice<double> beside(std::vector<double>{1});
+    exchange->all_reduce<double>({Axis::world, "beside"}, beside.view(), Reduction::sum, queue);
+    sum.wait(queue);
+    exchange->start_all_gather<float>({Axis::data, "gather"}, own, whole.view(), queue).wait(queue);
+    exchange->wait({Axis::world, "test"}, queue);
+    const float expected = float(size * (size + 1) / 2);
+    REQUIRE(whole.values() == std::vector<float>(std::size_t(count * size), expected));
+    REQUIRE(beside.values() == std::vector<double>{double(size)});
+  }
+}
+
 TEST_CASE("traffic of device memory is counted as the host's is") {
   DeviceRig rig;
   const Mesh mesh = rig.mesh();

@@ -192,6 +192,60 @@ TEST_CASE("all_gather and reduce_scatter work in place") {
   for (std::int64_t i = 0; i < count; ++i) REQUIRE(own(i) == float(rank * size));
 }
 
+TEMPLATE_TEST_CASE(
+    "sums and gathers that were started are those that are done at once, whatever comes between", "", float,
+    bf16) {
+  Cluster cluster{Environment()};
+  on_every_mesh(cluster, [&](Exchange<Space::host>& exchange) {
+    for (const std::int64_t count : {0, 1, 1001, 300'000}) {
+      struct Under {
+        std::vector<TestType> values, expected;
+        Pending<Space::host> pending;
+      };
+      std::array<Under, 5> sums, gathers;  // of each of kAxes
+      for (std::size_t a = 0; a < kAxes.size(); ++a) {
+        const std::int64_t degree = exchange.mesh().degree(kAxes[a]), own = exchange.mesh().index(kAxes[a]);
+        for (auto* under : {&sums[a], &gathers[a]})
+          under->values = under->expected =
+              numbers<TestType>(count * degree, std::int64_t(a) + 10 * cluster.rank());
+        const auto own_of = [&](std::vector<TestType>& whole) {
+          return view(whole).slice(own * count, count);
+        };
+        exchange.reduce_scatter<TestType>({kAxes[a], "test"}, view(sums[a].expected),
+                                          own_of(sums[a].expected), kQueue);
+        exchange.all_gather<TestType>({kAxes[a], "test"}, own_of(gathers[a].expected),
+                                      view(gathers[a].expected), kQueue);
+        sums[a].pending = exchange.start_reduce_scatter<TestType>({kAxes[a], "test"}, view(sums[a].values),
+                                                                  own_of(sums[a].values), kQueue);
+        gathers[a].pending = exchange.start_all_gather<TestType>(
+            {kAxes[a], "test"}, own_of(gathers[a].values), view(gathers[a].values), kQueue);
+      }
+      const auto bits = [](TestType a, TestType b) { return std::memcmp(&a, &b, sizeof(a)) == 0; };
+      for (std::size_t a = kAxes.size(); a-- > 0;) {  // in another order
+        sums[a].pending.wait(kQueue);
+        gathers[a].pending.wait(kQueue);
+        const std::int64_t own = exchange.mesh().index(kAxes[a]) * count;
+        REQUIRE(std::equal(sums[a].values.begin() + own, sums[a].values.begin() + own + count,
+                           sums[a].expected.begin() + own, bits));
+        REQUIRE(std::ranges::equal(gathers[a].values, gathers[a].expected, bits));
+      }
+    }
+  });
+}
+
+TEST_CASE("a sum that was started sends what one that is done at once sends") {
+  Cluster cluster{Environment()};
+  const auto exchange = make_mpi_exchange(cluster, Mesh(cluster.size(), cluster.rank(), {}));
+  std::vector<float> values(std::size_t(100 * cluster.size()));
+  const auto own = view(values).slice(100 * cluster.rank(), 100);
+  exchange->reduce_scatter<float>({Axis::data, "test"}, view(values), own, kQueue);
+  const Traffic at_once = exchange->traffic(Axis::data);
+  exchange->start_reduce_scatter<float>({Axis::data, "test"}, view(values), own, kQueue).wait(kQueue);
+  exchange->start_all_gather<float>({Axis::data, "test"}, own, view(values), kQueue).wait(kQueue);
+  CHECK(exchange->traffic(Axis::data).bytes == 3 * at_once.bytes);
+  CHECK(exchange->traffic(Axis::data).calls == 3 * at_once.calls);
+}
+
 TEST_CASE("all_to_all moves rows, and back with the counts swapped; some ranks have none") {
   Cluster cluster{Environment()};
   on_every_mesh(cluster, [&](Exchange<Space::host>& exchange) {

@@ -241,17 +241,32 @@ class NcclExchange final : public Exchange<Space::device> {
     return Pending<Space::device>(std::move(flight));
   }
 
-  /// On a stream of its own: a message that waits for another stage must not hold it up.
+  /// Each kind on a stream of its own: what waits for another stage, or for all that a bucket of gradients
+  /// weighs, must not hold the others up.
   Pending<Space::device> start_swap(Call call, const RowSwap& swap, Queue<Space::device> queue) override {
-    if (mesh().degree(call.axis) == 1) {
-      swap_rows(call, swap, queue);
+    return start_on(swap_stream_, call.axis, queue, [&](auto on) { swap_rows(call, swap, on); });
+  }
+  Pending<Space::device> start_gather(Call call, Values part, void* whole,
+                                      Queue<Space::device> queue) override {
+    return start_on(bucket_stream_, call.axis, queue, [&](auto on) { gather(call, part, whole, on); });
+  }
+  Pending<Space::device> start_scatter_sum(Call call, Values whole, void* part,
+                                           Queue<Space::device> queue) override {
+    return start_on(bucket_stream_, call.axis, queue, [&](auto on) { scatter_sum(call, whole, part, on); });
+  }
+
+  /// Queues `work(queue)` on `stream`; on the queue itself where there is no other rank.
+  template <class Work>
+  Pending<Space::device> start_on(const Stream& stream, Axis axis, Queue<Space::device> queue, Work&& work) {
+    if (mesh().degree(axis) == 1) {
+      work(queue);
       return {};
     }
-    auto flight = std::make_unique<Flight>(swap_stream_.get(), queue.stream);
+    auto flight = std::make_unique<Flight>(stream.get(), queue.stream);
     Queue<Space::device> beside = queue;
-    beside.stream = swap_stream_.get();
-    swap_rows(call, swap, beside);
-    flight->started(swap_stream_.get());
+    beside.stream = stream.get();
+    work(beside);
+    flight->started(stream.get());
     return Pending<Space::device>(std::move(flight));
   }
 
@@ -302,7 +317,7 @@ class NcclExchange final : public Exchange<Space::device> {
   }
 
   Cluster& cluster_;
-  Stream message_stream_, swap_stream_;
+  Stream message_stream_, swap_stream_, bucket_stream_;
   std::unique_ptr<Exchange<Space::host>> host_;            // numbers of the host
   std::vector<std::unique_ptr<NcclCommunicator>> groups_;  // one for each set of ranks
   std::array<NcclCommunicator*, cluster::kAxisCount> by_axis_{};
