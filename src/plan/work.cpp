@@ -120,8 +120,9 @@ class Lister {
     multiply({Part::head, targets * hidden * vocab, targets * hidden * tensor, targets * vocab,
               hidden * vocab / tensor},
              Pass::forward, Pass::forward);
-    // Cross entropy: read for the sums, read again and overwritten by the gradient.
-    add(Part::head, Pass::forward, storage_ * 3 * targets * vocab);
+    // Cross entropy overwrites logits with their gradient; of a split vocabulary it reads them for the sums
+    // before.
+    add(Part::head, Pass::forward, storage_ * (tensor == 1 ? 2 : 3) * targets * vocab);
   }
 
   /// Of the weights that this rank moves. Gradients are read for their norm and again for the step.
