@@ -11,10 +11,10 @@ struct CUevent_st;  // the CUDA runtime's own type, named here so that no header
 namespace moebius {
 
 /// Where work is: what is queued from a mark on, up to the next.
-struct Stage {
+struct Phase {
   Part part = Part::data;
   Pass pass = Pass::forward;
-  friend bool operator==(const Stage&, const Stage&) = default;
+  friend bool operator==(const Phase&, const Phase&) = default;
 };
 
 /// Marks in the work of a queue; the seconds between them go to PhaseTimes.
@@ -26,7 +26,7 @@ class Marks<Space::host> {
  public:
   void begin(Queue<Space::host>) { last_ = Clock::now(); }
   /// What came since the last mark was `done`.
-  void set(Stage done, PhaseTimes& times, Queue<Space::host>) {
+  void set(Phase done, PhaseTimes& times, Queue<Space::host>) {
     const Clock::time_point now = Clock::now();
     times.at(done.part, done.pass) += std::chrono::duration<double>(now - last_).count();
     last_ = now;
@@ -49,14 +49,14 @@ class Marks<Space::device> {
   ~Marks();
 
   void begin(Queue<Space::device> queue);
-  void set(Stage done, PhaseTimes& times, Queue<Space::device> queue);
+  void set(Phase done, PhaseTimes& times, Queue<Space::device> queue);
   /// All that is not read yet; the caller has waited for the queue.
   void settle(PhaseTimes& times);
 
  private:
   struct Mark {
     CUevent_st* event;
-    Stage done;
+    Phase done;
   };
   [[nodiscard]] CUevent_st* record(Queue<Space::device> queue);
   void read_first(PhaseTimes& times);
@@ -75,20 +75,20 @@ class PhaseClock {
   void begin(Queue<S> queue) {
     settle();
     times_ = {};
-    stage_ = {};
+    phase_ = {};
     runs_ = true;
     marks_.begin(queue);
   }
-  void enter(Stage stage, Queue<S> queue) {
-    if (!runs_ || stage == stage_) return;
-    marks_.set(stage_, times_, queue);
-    stage_ = stage;
+  void enter(Phase phase, Queue<S> queue) {
+    if (!runs_ || phase == phase_) return;
+    marks_.set(phase_, times_, queue);
+    phase_ = phase;
   }
   void end(Queue<S> queue) {
-    marks_.set(stage_, times_, queue);
+    marks_.set(phase_, times_, queue);
     runs_ = false;
   }
-  [[nodiscard]] Stage stage() const { return stage_; }
+  [[nodiscard]] Phase phase() const { return phase_; }
   /// Of the step that has ended, when the caller has waited for the queue.
   [[nodiscard]] const PhaseTimes& times() {
     settle();
@@ -100,14 +100,14 @@ class PhaseClock {
 
   Marks<S> marks_;
   PhaseTimes times_;
-  Stage stage_;
+  Phase phase_;
   bool runs_ = false;
 };
 
 /// What is queued from here on belongs to this part, until the next mark; the pass stays.
 template <Space S>
 void mark(Part part, Queue<S> queue) {
-  if (queue.clock != nullptr) queue.clock->enter({part, queue.clock->stage().pass}, queue);
+  if (queue.clock != nullptr) queue.clock->enter({part, queue.clock->phase().pass}, queue);
 }
 /// From here on, this pass.
 template <Space S>
@@ -121,7 +121,7 @@ class [[nodiscard]] PartScope {
  public:
   PartScope(Part part, Queue<S> queue) : queue_(queue) {
     if (queue.clock == nullptr) return;
-    before_ = queue.clock->stage();
+    before_ = queue.clock->phase();
     mark(part, queue);
   }
   PartScope(const PartScope&) = delete;
@@ -132,7 +132,7 @@ class [[nodiscard]] PartScope {
 
  private:
   Queue<S> queue_;
-  Stage before_;
+  Phase before_;
 };
 
 }  // namespace moebius

@@ -31,7 +31,7 @@ TEST_CASE("the parts of a step add up to it, whatever is nested in what", "[tens
     const PartScope scope(Part::exchange, queue);
     work();
   }
-  CHECK(clock.stage() == Stage{Part::attention, Pass::forward});
+  CHECK(clock.phase() == Phase{Part::attention, Pass::forward});
   work();
   mark(Part::norms, Pass::backward, queue);
   mark(Part::experts, queue);  // the pass stays

@@ -40,7 +40,7 @@ void Marks<Space::device>::begin(Queue<Space::device> queue) {
   last_ = record(queue);
 }
 
-void Marks<Space::device>::set(Stage done, PhaseTimes& times, Queue<Space::device> queue) {
+void Marks<Space::device>::set(Phase done, PhaseTimes& times, Queue<Space::device> queue) {
   if (CUevent_st* const event = record(queue)) pending_.push_back({event, done});
   // Two a mark: what is waiting shrinks when the device catches up.
   for (int i = 0; i < 2 && pending_.size() > kUnread && is_done(pending_.front().event); ++i)
