@@ -19,21 +19,23 @@ struct Product {
 class Lister {
  public:
   explicit Lister(const StepQuestion& question)
-      : config_(question.config), mesh_(question.mesh), memory_(question.memory), load_(question.load) {
+      : config_(question.config),
+        mesh_(question.mesh),
+        stages_(question.stages),
+        memory_(question.memory),
+        load_(question.load) {
     const double replicas = degree(Axis::data);
     parts_ = degree(Axis::tensor) * degree(Axis::context);
     tokens_ = load_.tokens / replicas / parts_;
     hidden_ = tokens_ * double(config_.hidden);
     micro_batches_ = load_.micro_batches / replicas;
-    share_ = 1 / degree(Axis::pipeline);
     storage_ = double(question.format.storage);
     gradient_ = double(question.format.gradient);
     moment_ = question.format.moment;
   }
 
   std::vector<Operation> list() {
-    const double layers = double(config_.layers) * share_;
-    const double moe_layers = double(std::ranges::count(config_.is_moe_layer, true)) * share_;
+    const auto [layers, moe_layers] = layers_here();
     embedding();
     norms(layers);
     attention(layers);
@@ -46,7 +48,19 @@ class Lister {
 
  private:
   [[nodiscard]] double degree(Axis axis) const { return double(mesh_.degree(axis)); }
-  [[nodiscard]] bool is_stage(double index) const { return double(mesh_.index(Axis::pipeline)) == index; }
+  [[nodiscard]] std::int64_t stage() const { return mesh_.index(Axis::pipeline); }
+  /// Layers of this rank's stage, and those of them with experts.
+  [[nodiscard]] std::pair<double, double> layers_here() const {
+    std::pair<double, double> counts{0, 0};
+    for (std::int64_t chunk = 0; chunk < stages_.chunks(); ++chunk) {
+      const Range range = stages_.layers(stage(), chunk);
+      for (std::int64_t layer = range.begin; layer < std::min(range.end, config_.layers); ++layer) {
+        counts.first += 1;
+        counts.second += config_.is_moe_layer[std::size_t(layer)] ? 1 : 0;
+      }
+    }
+    return counts;
+  }
 
   void add(Part part, Pass pass, double bytes, double flops = 0) {
     operations_.push_back({part, pass, flops, bytes});
@@ -65,7 +79,7 @@ class Lister {
   }
 
   void embedding() {
-    if (!is_stage(0)) return;
+    if (!stages_.is_first(stage(), 0)) return;
     const double table = double(config_.vocab * config_.hidden) / degree(Axis::tensor);
     add(Part::embedding, Pass::forward, 2 * storage_ * hidden_);
     // The first micro batch writes the whole gradient, unless the head has done that.
@@ -113,7 +127,7 @@ class Lister {
   }
 
   void head() {
-    if (!is_stage(degree(Axis::pipeline) - 1)) return;
+    if (!stages_.is_last(stage(), stages_.chunks() - 1)) return;
     const double tensor = degree(Axis::tensor), vocab = double(config_.vocab),
                  hidden = double(config_.hidden);
     const double targets = load_.targets / degree(Axis::data) / parts_;
@@ -134,13 +148,13 @@ class Lister {
 
   const models::ModelConfig& config_;
   const cluster::Mesh& mesh_;
+  const models::Stages& stages_;
   const models::ModelMemory& memory_;
   StepLoad load_;
   double parts_ = 1;           // ranks that share a micro batch
   double tokens_ = 0;          // of this rank between blocks, in all micro batches
   double hidden_ = 0;          // elements of a hidden state of these
   double micro_batches_ = 1;   // of this rank
-  double share_ = 1;           // of the layers
   double storage_, gradient_;  // bytes
   std::int64_t moment_;        // bytes
   std::vector<Operation> operations_;

@@ -23,11 +23,12 @@ struct Operation {
   double bytes = 0;  // the fewest to and from memory: every input read once, every output written once
 };
 
-/// What it takes to know the operations of a step on one rank: of ranks that differ, such as by the routing
-/// of tokens, the average.
+/// What it takes to know the operations of a step on one rank: of ranks that differ by the routing of tokens,
+/// the average.
 struct StepQuestion {
   const models::ModelConfig& config;
   const cluster::Mesh& mesh;
+  const models::Stages& stages;
   const models::MemoryFormat& format;
   const models::ModelMemory& memory;
   StepLoad load;

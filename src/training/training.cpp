@@ -224,9 +224,11 @@ void report_speed(const Running& running, const Loop<P>& loop, const plan::Need&
   if (loop.speed().first() == 0 || !log.speaks()) return;
   const plan::Machine machine = machine_of<P>(hardware, cluster);
   const models::MemoryFormat format = plan::format_of(start.job, machine);
+  const models::Stages stages = plan::stages_of(start.job, start.config);
   SpeedFacts facts{
       .operations = plan::step_operations({.config = start.config,
                                            .mesh = mesh,
+                                           .stages = stages,
                                            .format = format,
                                            .memory = need.memory,
                                            .load = loop.speed().mean().load}),

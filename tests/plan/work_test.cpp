@@ -18,11 +18,12 @@ std::vector<plan::Operation> slice_operations(const job::Job& job, std::int64_t 
   const cluster::Mesh mesh = plan::mesh_of(job, ranks, rank);
   const plan::Question asked{job, config, ranks, 4096, machine};
   const models::MemoryFormat format = plan::format_of(job, machine);
-  models::ModelMemory memory;  // of the optimizer's bytes only
-  if (job.parallel.pipeline == 1) memory = plan::need_on(mesh, asked).memory;
+  const models::Stages stages = plan::stages_of(job, config);
+  const models::ModelMemory memory = plan::need_on(mesh, asked).memory;
   const double scale = double(job.train.global_batch_size) / 4;
   return plan::step_operations({.config = config,
                                 .mesh = mesh,
+                                .stages = stages,
                                 .format = format,
                                 .memory = memory,
                                 .load = {.tokens = scale * kTokens,
