@@ -117,6 +117,8 @@ class Stage {
   /// What was asked for, when it is there.
   [[nodiscard]] View<T, 1, S> arrived(std::size_t i) {
     if (!incoming_[i]) return {};
+    const bool is_input = list_[i].work == Work::forward;
+    mark(Part::exchange, is_input ? Pass::forward : Pass::backward, place_.queue);
     incoming_[i]->pending.wait(place_.queue);
     return incoming_[i]->buffer;
   }
