@@ -19,7 +19,8 @@ cluster::Degrees degrees_of(const models::ModelConfig& config, const InferenceSe
                             std::int64_t ranks) {
   const std::int64_t expert =
       wanted.expert.value_or(config.experts == 0 ? 1 : std::gcd(config.experts, ranks));
-  const cluster::Degrees degrees{.tensor = wanted.tensor.value_or(1), .expert = expert};
+  const cluster::Degrees degrees{
+      .tensor = wanted.tensor.value_or(1), .context = wanted.context.value_or(1), .expert = expert};
   std::vector<std::string> problems;
   for (const models::MeshProblem& problem : models::check_mesh(config, degrees)) {
     problems.push_back("--" + problem.text.substr(kSection.size()));
@@ -82,8 +83,7 @@ template <Platform P>
 std::vector<float> LoadedModel<P>::score(const std::vector<std::int32_t>& ids) {
   data::MicroBatch row;
   if (!ids.empty()) row.append({.ids = ids, .labels = ids, .loss_scale = {}});
-  const models::HostBatch host =
-      objectives::host_batch<kSpace>(row, exchange_->mesh().degree(cluster::Axis::tensor));
+  const models::HostBatch host = objectives::host_batch<kSpace>(row, mesh());
   typename Decoder::Saved saved(*decoder_);
   const auto batch = host.placed<kSpace>(activations_, staging_, queue_);
   const auto hidden = decoder_->forward(batch, Decoder::Keep::nothing, saved);
@@ -92,9 +92,13 @@ std::vector<float> LoadedModel<P>::score(const std::vector<std::int32_t>& ids) {
   const View<float, 1, Space::host> staged = staging_.template make<float>(values.size());
   download<float, kSpace>(values, staged, queue_);
   finish();
-  std::vector<float> log_probabilities(staged.data, staged.data + staged.size());
+  // Each context rank has those of its targets; target t stands behind token t.
+  std::vector<double> all(ids.empty() ? 0 : ids.size() - 1);
+  for (std::int64_t i = 0; i < staged.size(); ++i)
+    all[std::size_t(host.target_tokens()[std::size_t(i)])] = staged(i);
   staging_.release({});
-  return log_probabilities;
+  parallel::sum_on_host(*exchange_, {cluster::Axis::context, "log-probabilities"}, all);
+  return {all.begin(), all.end()};
 }
 
 template <Platform P>

@@ -32,7 +32,7 @@ class InferenceModel {
   [[nodiscard]] std::int64_t replicas() const { return mesh().degree(cluster::Axis::data); }
   [[nodiscard]] std::int64_t replica() const { return mesh().index(cluster::Axis::data); }
   /// Whether this rank speaks for its replica: one of the ranks that computed the same rows.
-  [[nodiscard]] bool speaks() const { return mesh().index(cluster::Axis::tensor) == 0; }
+  [[nodiscard]] bool speaks() const { return mesh().index(cluster::Axis::tensor_context) == 0; }
   /// Log-probabilities of the tokens behind the first of one sequence (empty: only takes part); [ids - 1].
   [[nodiscard]] virtual std::vector<float> score(const std::vector<std::int32_t>& ids) = 0;
   /// Room for `sequences` sequences of at most `capacity` tokens. The model outlives it.

@@ -21,11 +21,9 @@ struct Built {
 };
 
 std::vector<Built> built_values() {
-  const std::int64_t one = 1;
   const auto words = [](auto... text) { return std::vector<Value>{std::string(text)...}; };
   return {
       {"objective.kind", words("sft")},
-      {"parallel.context", {one}},
       {"cluster.fabric", words("auto", "ethernet")},
       {"cluster.interface", words("auto")},
   };

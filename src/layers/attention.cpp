@@ -4,6 +4,7 @@
 #include "kernels/attention/qk_norm_rope.h"
 #include "kernels/dense/bias.h"
 #include "layers/linear.h"
+#include "layers/ring_attention.h"
 
 namespace moebius::layers {
 
@@ -67,7 +68,7 @@ void Attention<P>::forward(View<const T, 2, kSpace> normed, const TokenPlaces<kS
   turn(places.positions, saved, context);
   saved.attended = context.activations.template make<T>(tokens, q_columns());
   saved.log_sum_exp = context.activations.template make<float>(tokens, heads);
-  kernels::attention_forward(
+  ring_attention_forward<P>(
       kernels::AttentionForward<T, kSpace>{
           .q = saved.q,
           .k = saved.k,
@@ -78,7 +79,7 @@ void Attention<P>::forward(View<const T, 2, kSpace> normed, const TokenPlaces<kS
           .heads = heads,
           .kv_heads = kv_heads,
           .scale = scale()},
-      context.queue);
+      places.remote, name, context);
   project_out(saved.attended, delta, context);
 }
 
@@ -121,7 +122,7 @@ void Attention<P>::decode(View<const T, 2, kSpace> normed, const CachedPlaces<kS
 template <Platform P>
 void Attention<P>::backward_attention(View<const T, 2, kSpace> dattended, const TokenPlaces<kSpace>& places,
                                       const HeadGradients& d, const Saved& saved, Context<P>& context) const {
-  kernels::attention_backward(
+  ring_attention_backward<P>(
       kernels::AttentionBackward<T, kSpace>{
           .dy = dattended,
           .q = saved.q,
@@ -136,7 +137,7 @@ void Attention<P>::backward_attention(View<const T, 2, kSpace> dattended, const 
           .heads = heads,
           .kv_heads = kv_heads,
           .scale = scale()},
-      context.queue);
+      places.remote, name, context);
 }
 
 /// From the heads as they attend to the packed projection.

@@ -1,6 +1,7 @@
 #pragma once
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "kernels/attention/attention.h"
 #include "layers/context.h"
@@ -18,11 +19,13 @@ struct AttentionParameters {
   View<E, 1, S> output_bias;     // [hidden], or empty; added once, to this rank's tokens
 };
 
-/// Which token stands where: the same on all tensor ranks, all tokens of the micro batch.
+/// Which token stands where: the same on all tensor ranks, all tokens of the micro batch that are this
+/// context rank's.
 template <Space S>
 struct TokenPlaces {
   View<const std::int32_t, 1, S> positions;  // [tokens]; within the token's own sequence
   kernels::Segments<S> segments;             // sequences that attend to themselves only
+  std::vector<kernels::Segments<S>> remote;  // [context - 1]; see ring_attention.h
 };
 
 /// Rotary tables, [positions, head_dim / 2] each.
@@ -31,7 +34,8 @@ struct RopeTables {
   View<const float, 2, S> cosine, sine;
 };
 
-/// Causal self-attention with grouped queries, its heads split over the tensor ranks.
+/// Causal self-attention with grouped queries, its heads split over the tensor ranks, its tokens over the
+/// context ranks.
 template <Platform P>
 struct Attention {
   using T = typename P::Storage;

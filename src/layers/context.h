@@ -26,6 +26,12 @@ struct Context {
   [[nodiscard]] std::int64_t degree(Axis axis) const { return exchange.mesh().degree(axis); }
 };
 
+/// Tokens of a micro batch without its padding.
+struct RealTokens {
+  std::int64_t here = 0;  // of this context rank, all tensor ranks together
+  std::int64_t of_micro_batch = 0;
+};
+
 /// What the backward of a block starts from, and where it writes; [tokens / tensor, hidden] each.
 template <Platform P>
 struct BlockGradient {

@@ -9,6 +9,7 @@
 ///   embedding.h      ids -> residual stream
 ///   residual_norm.h  residual stream -> input of a block
 ///   attention.h      attention block, training and decoding; kv_cache.h: what decoding remembers
+///   ring_attention.h attention over the keys of all context ranks
 ///   dense_mlp.h      MLP block
 ///   moe.h            mixture-of-experts block; experts.h: those of this rank
 ///   lm_head.h        last hidden states -> log-probabilities, loss, logits

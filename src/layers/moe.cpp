@@ -29,7 +29,7 @@ auto Moe<P>::route(Saved& saved, Context<P>& context) const -> Routed {
   mark(Part::router, context.queue);
   const std::int64_t tokens = saved.normed.shape[0], experts = all_experts();
   const std::int64_t first = tokens * context.exchange.mesh().index(Axis::tensor);
-  saved.valid = std::clamp<std::int64_t>(saved.real_tokens - first, 0, tokens);
+  saved.valid = std::clamp<std::int64_t>(saved.real_tokens.here - first, 0, tokens);
   saved.probabilities = context.activations.template make<float>(tokens, experts);
   saved.log_sum_exp = context.activations.template make<float>(tokens);
   saved.ids = context.activations.template make<std::int32_t>(tokens, top_k);
@@ -132,7 +132,7 @@ void Moe<P>::remake(Saved& saved, Context<P>& context) const {
 }
 
 template <Platform P>
-void Moe<P>::forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, View<T, 2, kSpace> delta,
+void Moe<P>::forward(View<const T, 2, kSpace> normed, const RealTokens& real_tokens, View<T, 2, kSpace> delta,
                      Saved& saved, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
   saved.normed = normed;
@@ -149,7 +149,7 @@ template <Platform P>
 auto Moe<P>::backward_router(View<const float, 2, kSpace> dweights, AuxCoefficients coefficients,
                              const Saved& saved, Context<P>& context) const -> View<const T, 2, kSpace> {
   const std::int64_t experts = all_experts();
-  const double tokens = double(std::max<std::int64_t>(saved.real_tokens, 1));
+  const double tokens = double(std::max<std::int64_t>(saved.real_tokens.of_micro_batch, 1));
   const double share =
       double(experts) / (tokens * tokens * double(top_k));  // E f_e / T is counts[e] times it
   const View<float, 1, kSpace> aux_gradient = context.workspace.template make<float>(experts);

@@ -41,7 +41,7 @@ struct Moe {
     parallel::Dispatch<kSpace> dispatch;  // where experts are on several ranks
     typename Experts<P>::Saved experts;   // of the tokens here
     std::int64_t valid = 0;               // this rank's tokens that are no padding
-    std::int64_t real_tokens = 0;         // of the micro batch
+    RealTokens real_tokens;
   };
 
   std::string name;  // for the exchange
@@ -50,9 +50,9 @@ struct Moe {
   kernels::Routing routing = kernels::Routing::learned;
   Weights weights;
 
-  /// delta [tokens / tensor, hidden], overwritten. Tokens from real_tokens on (of all tensor ranks) are
+  /// delta [tokens / tensor, hidden], overwritten. Tokens from real_tokens.here on (of all tensor ranks) are
   /// padding.
-  void forward(View<const T, 2, kSpace> normed, std::int64_t real_tokens, View<T, 2, kSpace> delta,
+  void forward(View<const T, 2, kSpace> normed, const RealTokens& real_tokens, View<T, 2, kSpace> delta,
                Saved& saved, Context<P>& context) const;
 
   /// What of `saved` can be remade, again; `normed` is there.

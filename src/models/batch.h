@@ -5,18 +5,20 @@
 #include <vector>
 
 #include "layers/layers.h"
+#include "models/context_chunks.h"
 
 namespace moebius::models {
 
-/// One micro batch as the decoder takes it, the same on all tensor ranks. Samples end to end, then padding up
-/// to a multiple of the tensor degree; padding is in no segment, predicts nothing and goes to no expert.
+/// One micro batch as the decoder takes it, the same on all tensor ranks; a context rank has its chunks of
+/// the samples (context_chunks.h). Samples end to end, then padding up to a multiple of the tensor degree, to
+/// the same length on all context ranks; padding is in no segment, predicts nothing and goes to no expert.
 template <Space S>
 struct TokenBatch {
   View<const std::int32_t, 1, S> ids;  // [tokens]
   layers::TokenPlaces<S> places;
-  layers::Targets<S> targets;    // only predictions that are asked for: few of a prompt's tokens
-  std::int64_t real_tokens = 0;  // without padding; 0 on a rank that has nothing to do but must take part
-  std::int64_t longest = 0;      // tokens of the longest sample
+  layers::Targets<S> targets;      // only predictions that are asked for: few of a prompt's tokens
+  layers::RealTokens real_tokens;  // none on a rank that has nothing to do but must take part
+  std::int64_t longest = 0;        // tokens of the longest sample, all its chunks together
 };
 
 /// Samples end to end, without padding.
@@ -33,11 +35,22 @@ template <Space S>
   return S == Space::host ? tensor_degree : std::lcm(std::int64_t{128}, tensor_degree);
 }
 
+/// Which share of a micro batch a rank holds.
+struct TokenShare {
+  std::int64_t multiple = 1;           // of which the number of tokens, with padding, is one; at least once
+  std::int64_t context = 1, rank = 0;  // degree and index of Axis::context
+};
+template <Space S>
+[[nodiscard]] TokenShare token_share(const parallel::Mesh& mesh) {
+  using parallel::Axis;
+  return {token_multiple<S>(mesh.degree(Axis::tensor)), mesh.degree(Axis::context),
+          mesh.index(Axis::context)};
+}
+
 /// The lists of a TokenBatch, in host memory.
 class HostBatch {
  public:
-  /// Pads to a multiple of `multiple` (see token_multiple), at least to `multiple`.
-  HostBatch(const PackedTokens& packed, std::int64_t multiple);
+  HostBatch(const PackedTokens& packed, const TokenShare& share);
 
   /// Valid as long as this object.
   [[nodiscard]] TokenBatch<Space::host> view() const;
@@ -45,15 +58,28 @@ class HostBatch {
   template <Space S>
   [[nodiscard]] TokenBatch<S> placed(Arena<S>& arena, Staging<S>& staging, Queue<S> queue) const;
   [[nodiscard]] std::int64_t target_count() const { return std::int64_t(target_rows_.size()); }
-  /// The entries of a list over all tokens that belong to targets, in their order: [targets].
+  /// The token of the pack before each target: [targets], rising.
+  [[nodiscard]] const std::vector<std::int32_t>& target_tokens() const { return target_tokens_; }
+  /// The entries of a list over all tokens of the pack that belong to targets, in their order: [targets].
   [[nodiscard]] std::vector<float> of_targets(std::span<const float> of_tokens) const;
-  [[nodiscard]] std::int64_t real_tokens() const { return real_tokens_; }
-  [[nodiscard]] std::int64_t tokens() const { return std::int64_t(ids_.size()); }  // with padding
+  [[nodiscard]] const layers::RealTokens& real_tokens() const { return real_tokens_; }
+  [[nodiscard]] std::int64_t tokens() const { return std::int64_t(ids_.size()); }  // here, with padding
 
  private:
+  /// Segments of one step of the ring; lists as kernels::Segments has them.
+  struct Remote {
+    std::vector<std::int32_t> query_starts, query_counts, key_starts, key_counts;
+  };
+  void take(const PackedTokens& packed, std::size_t t);
+  [[nodiscard]] static Remote remote_of(const ContextChunks& chunks, std::int64_t rank, std::int64_t other);
+  template <Space S, class Place>
+  [[nodiscard]] TokenBatch<S> made(const Place& place) const;
+
   std::vector<std::int32_t> ids_, positions_, starts_;
-  std::vector<std::int32_t> target_rows_, target_ids_, target_of_token_;
-  std::int64_t real_tokens_ = 0, longest_ = 0;
+  std::vector<std::int32_t> target_rows_, target_ids_, target_of_token_, target_tokens_;
+  std::vector<Remote> remote_;
+  layers::RealTokens real_tokens_;
+  std::int64_t longest_ = 0, longest_here_ = 0;
 };
 
 }  // namespace moebius::models

@@ -48,16 +48,18 @@ class Extents {
       : config_(config),
         format_(format),
         tensor_(mesh.degree(Axis::tensor)),
+        context_(mesh.degree(Axis::context)),
         expert_(mesh.degree(Axis::expert)),
-        tokens_(padded(shape.tokens, format.space, tensor_)),
+        real_(ContextChunks::most_tokens(shape.tokens, context_)),
+        tokens_(padded(real_, format.space, tensor_)),
         here_(tokens_ / tensor_),
-        targets_(shape.targets),
+        targets_(std::min(shape.targets, real_)),
         local_vocab_(divide_up(config.vocab, tensor_)),
         q_(config.heads / tensor_ * config.head_dim),
         kv_(config.kv_heads / tensor_ * config.head_dim),
         width_(config.dense_width / tensor_),
         expert_tensor_(mesh.degree(Axis::expert_tensor)),
-        sent_(std::min(here_, shape.tokens)),
+        sent_(std::min(here_, real_)),
         block_(sent_),
         rows_(sent_ * config.top_k * expert_tensor_) {
     if (expert_ == 1) return;
@@ -116,15 +118,31 @@ class Extents {
   [[nodiscard]] std::int64_t whole() const { return tensor_ == 1 ? 0 : stored(tokens_ * config_.hidden); }
 
   [[nodiscard]] std::int64_t mlp_forward(bool is_moe) const { return is_moe ? moe_forward() : whole(); }
+  /// Of layers/ring_attention.cpp: two pairs of keys and values, of which one travels; a part of the result;
+  /// sums in fp32 where that is not the storage type.
+  [[nodiscard]] std::int64_t attention_forward() const {
+    if (context_ == 1) return 0;
+    return 2 * stored(2 * tokens_ * kv_) + stored(tokens_ * q_) + floats(tokens_ * config_.heads / tensor_) +
+           ring_sum();
+  }
   [[nodiscard]] std::int64_t attention_backward() const {
-    return 3 * whole() + stored(tokens_ * q_) + stored(tokens_ * (q_ + 2 * kv_)) + attention_remade();
+    const std::int64_t pair = 2 * tokens_ * kv_;
+    const std::int64_t ring =
+        context_ == 1 ? 0 : 3 * stored(pair) + 2 * floats(pair) + stored(tokens_ * q_) + ring_sum();
+    return whole() + stored(tokens_ * q_) + stored(tokens_ * (q_ + 2 * kv_)) + attention_remade() +
+           std::max(2 * whole(), ring);
   }
   [[nodiscard]] std::int64_t mlp_backward(bool is_moe) const {
     if (is_moe) return moe_backward();
     return 3 * whole() + stored(tokens_ * width_) + stored(tokens_ * 2 * width_);
   }
-  /// Of remake, for a layer.
-  [[nodiscard]] std::int64_t mlp_remaking(bool is_moe) const { return is_moe ? dispatching() : whole(); }
+  [[nodiscard]] std::int64_t layer_forward(bool is_moe) const {
+    return std::max({whole(), attention_forward(), mlp_forward(is_moe)});
+  }
+  /// Of remake.
+  [[nodiscard]] std::int64_t layer_remaking(bool is_moe) const {
+    return std::max(whole(), is_moe ? dispatching() : 0);
+  }
   [[nodiscard]] std::int64_t head(bool with_gradient) const {
     const std::int64_t most = format_.space == Space::host
                                   ? layers::LmHead<HostFp32>::chunk_targets(local_vocab_)
@@ -144,7 +162,8 @@ class Extents {
   [[nodiscard]] std::int64_t log_probabilities() const { return floats(targets_); }
   /// What HostBatch::placed and the weights of the targets take; one sample.
   [[nodiscard]] std::int64_t lists() const {
-    return 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + floats(targets_);
+    const std::int64_t remote = (context_ - 1) * (2 * ints(2) + 2 * ints(1));
+    return 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + floats(targets_) + remote;
   }
   /// Of the largest operation (Device::scratch, which hands out whole MiB), and what products keep.
   [[nodiscard]] std::int64_t scratch() const {
@@ -174,6 +193,7 @@ class Extents {
     const bool suits_cudnn = format_.storage == 2 && (config_.head_dim == 64 || config_.head_dim == 128);
     return suits_cudnn ? kernels::attention_scratch_bytes(sizes) : sizes.tokens * sizes.heads * kFloat;
   }
+  [[nodiscard]] std::int64_t ring_sum() const { return format_.storage == kFloat ? 0 : floats(tokens_ * q_); }
   [[nodiscard]] std::int64_t device_chunk_targets() const {
     return format_.storage == 2 ? layers::LmHead<DeviceBf16>::chunk_targets(local_vocab_)
                                 : layers::LmHead<DeviceFp32>::chunk_targets(local_vocab_);
@@ -217,7 +237,8 @@ class Extents {
 
   const ModelConfig& config_;
   MemoryFormat format_;
-  std::int64_t tensor_, expert_, tokens_, here_, targets_, local_vocab_;
+  std::int64_t tensor_, context_, expert_;
+  std::int64_t real_, tokens_, here_, targets_, local_vocab_;  // real: of this context rank, without padding
   std::int64_t q_, kv_, width_, expert_tensor_;
   std::int64_t sent_;   // rows that leave, one for each rank that has experts of a token
   std::int64_t block_;  // rows that arrive
@@ -286,7 +307,7 @@ class StageMemory {
   [[nodiscard]] std::int64_t forward_workspace() const {
     std::int64_t most = chunks_.front().is_first ? of_.embedding() : 0;
     for (const Chunk& chunk : chunks_) {
-      each_layer(chunk, [&](bool is_moe) { most = std::max({most, of_.whole(), of_.mlp_forward(is_moe)}); });
+      each_layer(chunk, [&](bool is_moe) { most = std::max(most, of_.layer_forward(is_moe)); });
     }
     return most;
   }
@@ -297,8 +318,7 @@ class StageMemory {
     for (const Chunk& chunk : chunks_) {
       each_layer(chunk, [&](bool is_moe) {
         most = std::max({most, of_.attention_backward(), of_.mlp_backward(is_moe)});
-        again =
-            std::max({again, of_.whole(), selective ? of_.mlp_remaking(is_moe) : of_.mlp_forward(is_moe)});
+        again = std::max(again, selective ? of_.layer_remaking(is_moe) : of_.layer_forward(is_moe));
       });
     }
     if (selective) most = std::max(most, again);

@@ -72,11 +72,6 @@ std::vector<MeshProblem> check_mesh(const ModelConfig& config, const cluster::De
                      degrees.expert_tensor,
                      {config.expert_width, "columns of an expert (moe_intermediate_size)"}},
                     problems);
-  const auto refuse_above_one = [&](const std::string& key, std::int64_t degree) {
-    if (degree == 1) return;
-    problems.push_back({key, fmt::format("{} = {} is not built for this model (use 1)", key, degree)});
-  };
-  refuse_above_one("parallel.context", degrees.context);
   if (degrees.pipeline > config.layers) {
     problems.push_back(
         {"parallel.pipeline",

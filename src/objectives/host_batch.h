@@ -4,11 +4,11 @@
 
 namespace moebius::objectives {
 
-/// A micro batch of the data as a decoder in space S takes it, padded for `tensor_degree` ranks.
+/// This rank's share of a micro batch of the data as a decoder in space S takes it.
 template <Space S>
-[[nodiscard]] models::HostBatch host_batch(const data::MicroBatch& batch, std::int64_t tensor_degree) {
+[[nodiscard]] models::HostBatch host_batch(const data::MicroBatch& batch, const cluster::Mesh& mesh) {
   return {{.ids = batch.ids, .positions = batch.positions, .targets = batch.targets, .starts = batch.starts},
-          models::token_multiple<S>(tensor_degree)};
+          models::token_share<S>(mesh)};
 }
 
 }  // namespace moebius::objectives

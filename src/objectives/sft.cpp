@@ -22,11 +22,10 @@ class Sft<P>::Stage : public parallel::StageWork<typename P::Storage, P::kSpace>
   using Stream = View<T, 2, kSpace>;
 
   Stage(Sft& sft, Batches batches) : decoder_(sft.decoder_), memory_(sft.memory_), batches_(batches) {
-    const std::int64_t tensor = decoder_.exchange().mesh().degree(parallel::Axis::tensor);
     for (const data::MicroBatch& batch : batches) {
-      hosts_.push_back(host_batch<kSpace>(batch, tensor));
+      hosts_.push_back(host_batch<kSpace>(batch, decoder_.exchange().mesh()));
       results.push_back({.scale = {}, .log_probabilities = {}, .routers = {}, .real_tokens = 0});
-      results.back().real_tokens = hosts_.back().real_tokens();
+      results.back().real_tokens = hosts_.back().real_tokens().of_micro_batch;
     }
   }
 

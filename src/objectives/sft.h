@@ -13,7 +13,8 @@ namespace moebius::objectives {
 /// What one micro batch gave on this rank's stage; the same on its tensor ranks. Sums over micro batches,
 /// stages and data ranks are those of the batch.
 struct MicroResult {
-  double loss_sum = 0;  // of loss_scale * token loss over the trained tokens; on the last stage, 0 elsewhere
+  double loss_sum = 0;  // of loss_scale * token loss over the trained tokens of this context rank; on the
+                        // last stage, 0 elsewhere
   models::RouterTotals routers;  // of this stage's layers
 };
 
@@ -26,7 +27,7 @@ struct QueuedResult {
     View<const float, 2, Space::host> statistics;  // see Decoder
   };
   std::vector<Routers> routers;
-  std::int64_t real_tokens = 0;
+  std::int64_t real_tokens = 0;  // of the micro batch
 };
 
 /// Supervised fine-tuning. The loss of a global batch is

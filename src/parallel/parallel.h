@@ -14,8 +14,8 @@
 ///   data           samples                                  -                  all_reduce of dw (dense)
 ///   tensor_context tokens of a micro batch (router)         all_reduce of balance counts     -
 ///   world          the loss and the gradient's norm         all_reduce         -
-///   context, pipeline: groups exist in the mesh; nothing is split over them yet, the job file refuses
-///                  degrees above 1
+///   context        pieces of each sample (attention)        messages round     messages round
+///   pipeline       layers                                   messages on        messages back
 ///
 /// A dense weight's gradient is summed over data_context, and over tensor too where tensor ranks hold it
 /// whole and see different tokens. An expert's gradient already holds the tokens of all ranks of its expert
@@ -25,11 +25,13 @@
 ///   exchange.h           the collectives and messages, with their adjoints; back ends: one rank, MPI
 ///   pending.h            what was started and goes on while the rank computes
 ///   device/              the same for device memory: one rank, staged over MPI, NCCL (exchange_device.h)
+///   host_sum.h           sums of a few numbers of the host
 ///   placement.h          which GPU a rank uses
 ///   sequence_parallel.h  tokens to and from the tensor axis
 ///   token_exchange.h     tokens to and from the ranks of their experts, once each
 ///   pipeline/            what each pipeline stage computes and when: schedules as values, and a simulator
 #include "parallel/exchange.h"
 #include "parallel/exchange_mpi.h"
+#include "parallel/host_sum.h"
 #include "parallel/sequence_parallel.h"
 #include "parallel/token_exchange.h"

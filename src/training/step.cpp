@@ -1,10 +1,11 @@
 #include "training/step.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <fmt/format.h>
 #include <numeric>
+
+#include "parallel/host_sum.h"
 
 namespace moebius::training {
 namespace {
@@ -155,8 +156,9 @@ double Step<P>::evaluate(const data::Batches& batches) {
     state_.staging.release({});
     own_batches.clear();
   }
-  sum_over(Axis::pipeline, "eval loss", std::span(sums).first(1));
-  sum_over(Axis::data, "eval loss", sums);
+  for (const Axis axis : {Axis::pipeline, Axis::context})
+    parallel::sum_on_host(*state_.exchange, {axis, "eval loss"}, std::span(sums).first(1));
+  parallel::sum_on_host(*state_.exchange, {Axis::data, "eval loss"}, sums);
   return sums[0] / std::max(sums[1], 1.0);
 }
 
@@ -186,15 +188,19 @@ typename Step<P>::Counts Step<P>::count(const std::vector<data::MicroBatch>& bat
     for (std::size_t i = 1; i < batch.starts.size(); ++i)
       counts[2] += std::pow(double(batch.starts[i] - batch.starts[i - 1]), 2);
   }
-  sum_over(Axis::data, "token counts", counts);  // whole numbers below 2^53: exact
+  // Whole numbers below 2^53: exact.
+  parallel::sum_on_host(*state_.exchange, {Axis::data, "token counts"}, counts);
   return {std::int64_t(counts[0]), std::int64_t(counts[1]), counts[2]};
 }
 
 template <Platform P>
 void Step<P>::add_over_ranks(Sums& sums) {
+  // Context ranks know the rest of their micro batches.
+  parallel::sum_on_host(*state_.exchange, {Axis::context, "loss"}, std::span(&sums.loss, 1));
   std::vector<double> values{sums.loss, sums.aux, sums.z};
   for (const auto& layer : sums.expert_tokens) values.insert(values.end(), layer.begin(), layer.end());
-  for (const Axis axis : {Axis::pipeline, Axis::data}) sum_over(axis, "loss and balance", values);
+  for (const Axis axis : {Axis::pipeline, Axis::data})
+    parallel::sum_on_host(*state_.exchange, {axis, "loss and balance"}, values);
   sums.loss = values[0];
   sums.aux = values[1];
   sums.z = values[2];
@@ -203,22 +209,6 @@ void Step<P>::add_over_ranks(Sums& sums) {
     std::copy_n(next, layer.size(), layer.begin());
     next += std::ptrdiff_t(layer.size());
   }
-}
-
-/// In host memory whatever the platform: every rank gets everybody's bits and adds them in the order of the
-/// ranks.
-template <Platform P>
-void Step<P>::sum_over(Axis axis, std::string_view name, std::span<double> values) {
-  const std::int64_t degree = state_.exchange->mesh().degree(axis);
-  if (degree == 1) return;
-  std::vector<std::int64_t> sent, received(values.size() * std::size_t(degree));
-  for (std::int64_t i = 0; i < degree; ++i) {
-    for (const double value : values) sent.push_back(std::bit_cast<std::int64_t>(value));
-  }
-  state_.exchange->swap_counts({axis, name}, sent, received);
-  std::ranges::fill(values, 0.0);
-  for (std::size_t i = 0; i < received.size(); ++i)
-    values[i % values.size()] += std::bit_cast<double>(received[i]);
 }
 
 #define INSTANTIATE(P) template class Step<P>;

@@ -42,7 +42,6 @@ class Step {
   void note_times(double seconds, const Counts& counts, double micro_batches);
   void add_over_ranks(Sums& sums);
   void finish();
-  void sum_over(cluster::Axis axis, std::string_view name, std::span<double> values);
 
   const job::Job& job_;
   ModelState<P>& state_;

@@ -120,14 +120,14 @@ TEST_CASE("rules are silent about keys that could not be read", "[job]") {
 TEST_CASE("load_job gives the job or every problem at once", "[job]") {
   const std::string good = "[job]\noutput = \"o\"\n[model]\npath = \"m\"\n[data]\ntrain = [\"a.jsonl\"]\n";
   CHECK(load_job({.text = good, .file = "a.toml"}, Purpose::train).model.path == "m");
-  const std::vector<std::string> overrides{"parallel.context=2"};
+  const std::vector<std::string> overrides{"parallel.context=0"};
   try {
     (void)load_job({.text = good, .file = "a.toml", .overrides = overrides}, Purpose::check);
-    FAIL("context = 2 was accepted");
+    FAIL("context = 0 was accepted");
   } catch (const UsageError& error) {
     CHECK(error.code() == ExitCode::usage);
     CHECK(std::string(error.what()) ==
-          "--set parallel.context  parallel.context = 2: not built yet in this version (use 1)\n"
+          "--set parallel.context  parallel.context = 0 must be at least 1\n"
           "1 problem, nothing was started");
   }
 }

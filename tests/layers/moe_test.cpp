@@ -24,7 +24,7 @@ struct Case {
     test::fill_normal(x, 1), test::fill_normal(router, 2), test::fill_normal(gate_up, 3, 0.5f);
     test::fill_normal(down, 4, 0.5f);
     saved.statistics = statistics.view();
-    moe.forward(x.view(), kReal, y.view(), saved, context);
+    moe.forward(x.view(), {.here = kReal, .of_micro_batch = kReal}, y.view(), saved, context);
   }
 
   std::unique_ptr<parallel::Exchange<Space::host>> exchange = parallel::make_local_exchange<Space::host>();
@@ -99,13 +99,15 @@ TEST_CASE("padding goes to no expert and comes out as zeros", "[layers][moe]") {
   const Case c(kernels::WeightSum::sum_to_one);
   for (std::int64_t i = kReal * kHidden; i < kTokens * kHidden; ++i) CHECK(c.y[i] == 0);
   CHECK(c.saved.experts.rows.shape[0] == kReal * kTopK);
-  const layers::RouterReport report = layers::report(c.saved.statistics, c.saved.real_tokens, kTopK);
+  const layers::RouterReport report =
+      layers::report(c.saved.statistics, c.saved.real_tokens.of_micro_batch, kTopK);
   CHECK(std::accumulate(report.expert_tokens.begin(), report.expert_tokens.end(), 0.0) == kReal * kTopK);
 }
 
 TEST_CASE("auxiliary losses are those of the definition", "[layers][moe]") {
   const Case c(kernels::WeightSum::sum_to_one);
-  const layers::RouterReport report = layers::report(c.saved.statistics, c.saved.real_tokens, kTopK);
+  const layers::RouterReport report =
+      layers::report(c.saved.statistics, c.saved.real_tokens.of_micro_batch, kTopK);
   double aux = 0, z = 0;
   for (std::int64_t e = 0; e < kExperts; ++e) {
     double mean = 0;
@@ -129,6 +131,7 @@ TEST_CASE("auxiliary losses are those of the definition", "[layers][moe]") {
 
 TEST_CASE("even routing loads experts in turn", "[layers][moe]") {
   const Case c(kernels::WeightSum::as_is, kernels::Routing::even);
-  const layers::RouterReport report = layers::report(c.saved.statistics, c.saved.real_tokens, kTopK);
+  const layers::RouterReport report =
+      layers::report(c.saved.statistics, c.saved.real_tokens.of_micro_batch, kTopK);
   CHECK(report.expert_tokens == std::vector<double>{3, 3, 3, 3, 2});  // 14 assignments to 5 experts
 }

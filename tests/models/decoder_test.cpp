@@ -133,13 +133,13 @@ TEST_CASE("router totals count every assignment", "[models][decoder]") {
   LocalModel model(test::tiny_moe());
   test::Packed packed;
   packed.append(random_row(6, 20, 61));
-  const models::HostBatch batch(packed.view(), 1);
+  const models::HostBatch batch(packed.view(), {});
   test::ModelRig::Decoder::Saved saved(model.rig.decoder());
   static_cast<void>(
       model.rig.decoder().forward(batch.view(), test::ModelRig::Decoder::Keep::for_backward, saved));
   models::RouterTotals totals = model.rig.decoder().no_router_totals();
-  model.rig.decoder().add_router_totals(model.rig.decoder().router_statistics(saved), 0, batch.real_tokens(),
-                                        totals);
+  model.rig.decoder().add_router_totals(model.rig.decoder().router_statistics(saved), 0,
+                                        batch.real_tokens().of_micro_batch, totals);
   REQUIRE(totals.expert_tokens.size() == 2);
   for (const auto& layer : totals.expert_tokens) {
     CHECK(std::accumulate(layer.begin(), layer.end(), 0.0) == 20 * 3);

@@ -79,7 +79,7 @@ TEST_CASE("the memory formula of scoring is what the arenas report", "[models][m
       const test::Packed packed = packed_of(tokens, config.vocab);
       const models::MicroBatchShape shape{.tokens = tokens, .targets = targets_in(packed)};
       test::ModelRig rig(config, *exchange);
-      const models::HostBatch batch(packed.view(), 1);
+      const models::HostBatch batch(packed.view(), {});
       test::ModelRig::Decoder::Saved saved(rig.decoder());
       const auto hidden = rig.decoder().forward(batch.view(), test::ModelRig::Decoder::Keep::nothing, saved);
       std::vector<float> values(std::size_t(shape.targets));

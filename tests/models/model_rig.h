@@ -40,8 +40,9 @@ class Rig {
 
   void clear_gradients() { kernels::fill(gradients_.flat(), G(0.0f), queue_); }
 
-  [[nodiscard]] std::int64_t tensor() const { return exchange_.mesh().degree(cluster::Axis::tensor); }
-  [[nodiscard]] std::int64_t token_multiple() const { return models::token_multiple<kSpace>(tensor()); }
+  [[nodiscard]] models::TokenShare token_share() const {
+    return models::token_share<kSpace>(exchange_.mesh());
+  }
   Decoder& decoder() { return decoder_; }
   const models::ShardLayout& layout() const { return layout_; }
   const models::Shards<typename P::Storage, kSpace>& weights() const { return weights_; }
@@ -112,7 +113,7 @@ std::vector<float> score(Rig<P>& rig, const std::vector<Row>& rows) {
   using Decoder = typename Rig<P>::Decoder;
   Packed packed;
   for (const Row& row : rows) packed.append(row);
-  const models::HostBatch host(packed.view(), rig.token_multiple());
+  const models::HostBatch host(packed.view(), rig.token_share());
   typename Decoder::Saved saved(rig.decoder());
   const auto batch = host.placed<S>(rig.activations(), rig.staging(), rig.queue());
   const auto hidden = rig.decoder().forward(batch, Decoder::Keep::nothing, saved);
@@ -131,13 +132,14 @@ struct StepResult {
 /// The loss of one micro batch as train_micro_batch defines it, with its aux terms, and no backward.
 inline double whole_loss(ModelRig& rig, const Packed& packed, std::int64_t trained,
                          layers::AuxCoefficients coefficients) {
-  const models::HostBatch batch(packed.view(), rig.tensor());
+  const models::HostBatch batch(packed.view(), rig.token_share());
   ModelRig::Decoder::Saved saved(rig.decoder());
   const auto hidden = rig.decoder().forward(batch.view(), ModelRig::Decoder::Keep::for_backward, saved);
   std::vector<float> log_probabilities(std::size_t(batch.target_count()));
   rig.decoder().log_probabilities(hidden, batch.view(), {log_probabilities.data(), {batch.target_count()}});
   models::RouterTotals totals = rig.decoder().no_router_totals();
-  rig.decoder().add_router_totals(rig.decoder().router_statistics(saved), 0, batch.real_tokens(), totals);
+  rig.decoder().add_router_totals(rig.decoder().router_statistics(saved), 0,
+                                  batch.real_tokens().of_micro_batch, totals);
   const std::vector<float> scale = batch.of_targets(packed.scale);
   double loss = coefficients.aux * totals.aux + coefficients.z * totals.z;
   for (std::size_t i = 0; i < scale.size(); ++i) {
@@ -154,7 +156,7 @@ StepResult train_micro_batch(Rig<P>& rig, const Packed& packed, std::int64_t tra
                              kernels::Into into = kernels::Into::add) {
   constexpr Space S = P::kSpace;
   using Decoder = typename Rig<P>::Decoder;
-  const models::HostBatch host(packed.view(), rig.token_multiple());
+  const models::HostBatch host(packed.view(), rig.token_share());
   typename Decoder::Saved saved(rig.decoder());
   const auto batch = host.placed<S>(rig.activations(), rig.staging(), rig.queue());
   std::vector<float> weights = host.of_targets(packed.scale);
@@ -173,7 +175,7 @@ StepResult train_micro_batch(Rig<P>& rig, const Packed& packed, std::int64_t tra
   download<float, S>(log_probabilities, staged, rig.queue());
   wait(rig.queue());
   models::RouterTotals totals = rig.decoder().no_router_totals();
-  rig.decoder().add_router_totals(statistics, 0, host.real_tokens(), totals);
+  rig.decoder().add_router_totals(statistics, 0, host.real_tokens().of_micro_batch, totals);
   StepResult result{.aux = totals.aux, .z = totals.z};
   for (std::size_t i = 0; i < weights.size(); ++i) {
     result.loss -= double(weights[i]) * double(staged(std::int64_t(i)));

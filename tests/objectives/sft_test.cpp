@@ -29,7 +29,7 @@ TEST_CASE("the SFT loss weighs each trained token by its loss scale", "[objectiv
   REQUIRE(batch.trained() == 5);
 
   // The same from the log-probabilities themselves.
-  const models::HostBatch host = objectives::host_batch<Space::host>(batch, 1);
+  const models::HostBatch host = objectives::host_batch<Space::host>(batch, cluster::Mesh());
   models::Decoder<HostFp32>::Saved saved(rig.decoder());
   const auto hidden = rig.decoder().forward(host.view(), models::Decoder<HostFp32>::Keep::nothing, saved);
   std::vector<float> log_probabilities(5);

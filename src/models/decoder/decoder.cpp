@@ -17,21 +17,12 @@ kernels::WeightSum weight_sum_of(const ModelConfig& config) {
                                                                      : kernels::WeightSum::as_is;
 }
 
-void expect_buildable(const Mesh& mesh) {
-  for (const Axis axis : {Axis::context}) {
-    if (mesh.degree(axis) > 1) {
-      throw std::logic_error("a decoder cannot be split over the axis " + cluster::name_of(axis));
-    }
-  }
-}
-
 }  // namespace
 
 template <Platform P>
 Decoder<P>::Decoder(const ModelConfig& config, const Parts& parts, const Options& options)
     : config_(config), parts_(parts), tables_("rotary tables"), options_(options) {
   const Mesh& mesh = parts.exchange.mesh();
-  expect_buildable(mesh);
   const RopeFrequencies frequencies = rope_frequencies(config);
   const View<float, 2, kSpace> cosine = tables_.template make<float>(options.longest, config.head_dim / 2);
   const View<float, 2, kSpace> sine = tables_.template make<float>(options.longest, config.head_dim / 2);
@@ -462,7 +453,7 @@ void Decoder<P>::decode_layers(const DecodePass& pass, Stream& stream) {
     const std::int64_t statistics = layers::Moe<P>::statistics_size(config_.experts);
     forward_mlp(layer,
                 {.normed = saved.mlp_norm.normed,
-                 .real_tokens = pass.real_tokens,
+                 .real_tokens = {.here = pass.real_tokens, .of_micro_batch = pass.real_tokens},
                  .statistics = context.activations.template make<float>(statistics)},
                 stream.delta, saved, context);
   }

@@ -29,7 +29,7 @@ struct DecoderLayer {
   };
 };
 
-/// What the routers of all MoE layers did with one micro batch; the same on its tensor ranks.
+/// What the routers of all MoE layers did with one micro batch; the same on its tensor and context ranks.
 struct RouterTotals {
   double aux = 0, z = 0;                           // summed over layers, without coefficients
   std::vector<std::vector<double>> expert_tokens;  // [MoE layers][experts]
@@ -50,7 +50,8 @@ struct WeightGradients {
 ///   backward                   gradient in the hidden states -> gradients of all weights, added up
 ///
 /// or, to generate, decode step after step with a KvCache. Every call is collective over the ranks that share
-/// the micro batch (tensor) or its experts (expert); ranks without data pass a batch of padding.
+/// the micro batch (tensor, context) or its experts (expert); ranks without data pass a batch of padding.
+/// Tokens of hidden states and targets are those of this context rank; decoding has whole sequences on each.
 ///
 /// On a pipeline a rank has the layers of its stage, in one or more chunks, each of which does one part of
 /// this: forward takes the residual stream that the chunk before has left in place of ids, and leaves one in
@@ -68,9 +69,9 @@ class Decoder {
     const Shards<T, kSpace>& weights;
     parallel::Exchange<kSpace>& exchange;
     Arena<kSpace>& activations;  // what Saved holds, unless it is given an arena of its own
-    Arena<kSpace>& remade;     // what a layer, or a group of layers, makes again; empty between calls
-    Arena<kSpace>& workspace;  // empty between calls
-    Staging<kSpace>& staging;  // grows until the caller, having waited, releases it
+    Arena<kSpace>& remade;       // what a layer, or a group of layers, makes again; empty between calls
+    Arena<kSpace>& workspace;    // empty between calls
+    Staging<kSpace>& staging;    // grows until the caller, having waited, releases it
     Queue<kSpace> queue = {};
   };
   struct Options {
@@ -132,7 +133,7 @@ class Decoder {
   [[nodiscard]] View<const float, 2, Space::host> router_statistics(const Saved& saved);
   /// Of no micro batch: zeros for all MoE layers of the model.
   [[nodiscard]] RouterTotals no_router_totals() const;
-  /// Adds what the statistics say of a micro batch of `real_tokens`.
+  /// Adds what the statistics say of a micro batch of `real_tokens`, all context ranks together.
   void add_router_totals(View<const float, 2, Space::host> statistics, std::int64_t chunk,
                          std::int64_t real_tokens, RouterTotals& totals) const;
 
@@ -196,7 +197,7 @@ class Decoder {
   [[nodiscard]] Range group(const Chunk& chunk, std::size_t index) const;
   struct MlpInput {
     View<const T, 2, kSpace> normed;
-    std::int64_t real_tokens;
+    layers::RealTokens real_tokens;
     View<float, 1, kSpace> statistics;  // of a MoE layer
   };
   void forward_mlp(const DecoderLayer<P>& layer, const MlpInput& input, View<T, 2, kSpace> delta,
