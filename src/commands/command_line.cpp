@@ -87,6 +87,8 @@ void Grammar::add_job(CLI::App* command, JobArguments& job) {
 void Grammar::add_inference(CLI::App* command, InferenceSettings& settings) {
   command->add_option("--tensor", settings.tensor, "ranks that share a layer")->check(at_least(1));
   command->add_option("--context", settings.context, "ranks that share a sequence")->check(at_least(1));
+  command->add_option("--pipeline", settings.pipeline, "groups of ranks that have the layers in turns")
+      ->check(at_least(1));
   command->add_option("--expert", settings.expert, "ranks that share the experts")->check(at_least(1));
   add_choice<job::Device>(
       command, "--device", settings.device,

@@ -43,7 +43,7 @@ struct ExportCommand {
 /// How a model is spread over the ranks for score, generate and export --check (what is left of the ranks is
 /// data), and what they compute on.
 struct InferenceSettings {
-  std::optional<std::int64_t> tensor, context, expert;
+  std::optional<std::int64_t> tensor, context, pipeline, expert;
   job::Device device = job::Device::automatic;
   job::Precision precision = job::Precision::automatic;
 };

@@ -7,6 +7,7 @@
 #include "models/decoder/decoder.h"
 #include "models/models.h"
 #include "objectives/host_batch.h"
+#include "objectives/objectives.h"
 #include "parallel/parallel.h"
 #include "training/hardware.h"
 
@@ -17,10 +18,13 @@ constexpr std::string_view kSection = "parallel.";  // of a job file; here they 
 
 cluster::Degrees degrees_of(const models::ModelConfig& config, const InferenceSettings& wanted,
                             std::int64_t ranks) {
+  const std::int64_t pipeline = wanted.pipeline.value_or(1);
   const std::int64_t expert =
-      wanted.expert.value_or(config.experts == 0 ? 1 : std::gcd(config.experts, ranks));
-  const cluster::Degrees degrees{
-      .tensor = wanted.tensor.value_or(1), .context = wanted.context.value_or(1), .expert = expert};
+      wanted.expert.value_or(config.experts == 0 ? 1 : std::gcd(config.experts, divide_up(ranks, pipeline)));
+  const cluster::Degrees degrees{.tensor = wanted.tensor.value_or(1),
+                                 .context = wanted.context.value_or(1),
+                                 .pipeline = pipeline,
+                                 .expert = expert};
   std::vector<std::string> problems;
   for (const models::MeshProblem& problem : models::check_mesh(config, degrees)) {
     problems.push_back("--" + problem.text.substr(kSection.size()));
@@ -42,22 +46,24 @@ class LoadedModel final : public InferenceModel {
         queue_(hardware_->queue()),
         table_(models::parameter_table(model.config)),
         exchange_(hardware_->make_exchange(session.cluster, mesh)) {
+    const models::Stages stages = models::stages_of(model.config, mesh.degree(cluster::Axis::pipeline));
     session.cluster.together("load the weights", [&] {
       const auto stored =
           model.source.weights(table_);  // before memory is taken: sizes that are wrong are huge
-      layout_.emplace(table_, mesh);
+      layout_.emplace(table_, mesh, stages);
       weights_.emplace(*layout_, weight_memory_);
       hub::load_weights<T, kSpace>(*stored, *weights_, queue_);
     });
     decoder_.emplace(model.config,
                      typename Decoder::Parts{.weights = *weights_,
                                              .exchange = *exchange_,
-                                             .activations = activations_,
-                                             .remade = activations_,
+                                             .activations = slots_.first(),
+                                             .remade = remade_,
                                              .workspace = workspace_,
                                              .staging = staging_,
                                              .queue = queue_},
-                     typename Decoder::Options{.longest = longest});
+                     typename Decoder::Options{.longest = longest, .stages = stages});
+    scoring_.emplace(*decoder_, typename objectives::Sft<P>::Memory{.slots = slots_, .messages = messages_});
   }
 
   [[nodiscard]] const cluster::Mesh& mesh() const override { return exchange_->mesh(); }
@@ -72,30 +78,27 @@ class LoadedModel final : public InferenceModel {
   Queue<kSpace> queue_;
   models::ParameterTable table_;
   std::unique_ptr<parallel::Exchange<kSpace>> exchange_;
-  Arena<kSpace> weight_memory_{"weights"}, activations_{"activations"}, workspace_{"workspace"};
+  ArenaSlots<kSpace> slots_{"activations", 1};
+  Arena<kSpace> weight_memory_{"weights"}, messages_{"messages"}, remade_{"activations made again"},
+      workspace_{"workspace"};
   Staging<kSpace> staging_{"staging"};
   std::optional<models::ShardLayout> layout_;
   std::optional<models::Shards<T, kSpace>> weights_;
   std::optional<Decoder> decoder_;
+  std::optional<objectives::Sft<P>> scoring_;
 };
 
 template <Platform P>
 std::vector<float> LoadedModel<P>::score(const std::vector<std::int32_t>& ids) {
   data::MicroBatch row;
   if (!ids.empty()) row.append({.ids = ids, .labels = ids, .loss_scale = {}});
-  const models::HostBatch host = objectives::host_batch<kSpace>(row, mesh());
-  typename Decoder::Saved saved(*decoder_);
-  const auto batch = host.placed<kSpace>(activations_, staging_, queue_);
-  const auto hidden = decoder_->forward(batch, Decoder::Keep::nothing, saved);
-  const auto values = activations_.template make<float>(host.target_count());
-  decoder_->log_probabilities(hidden, batch, values);
-  const View<float, 1, Space::host> staged = staging_.template make<float>(values.size());
-  download<float, kSpace>(values, staged, queue_);
+  const objectives::QueuedResult queued = scoring_->evaluate({&row, 1})[0];
   finish();
   // Each context rank has those of its targets; target t stands behind token t.
+  const models::HostBatch host = objectives::host_batch<kSpace>(row, mesh());
   std::vector<double> all(ids.empty() ? 0 : ids.size() - 1);
-  for (std::int64_t i = 0; i < staged.size(); ++i)
-    all[std::size_t(host.target_tokens()[std::size_t(i)])] = staged(i);
+  for (std::int64_t i = 0; i < queued.log_probabilities.size(); ++i)
+    all[std::size_t(host.target_tokens()[std::size_t(i)])] = queued.log_probabilities(i);
   staging_.release({});
   parallel::sum_on_host(*exchange_, {cluster::Axis::context, "log-probabilities"}, all);
   return {all.begin(), all.end()};

@@ -31,9 +31,14 @@ class InferenceModel {
   [[nodiscard]] virtual const cluster::Mesh& mesh() const = 0;
   [[nodiscard]] std::int64_t replicas() const { return mesh().degree(cluster::Axis::data); }
   [[nodiscard]] std::int64_t replica() const { return mesh().index(cluster::Axis::data); }
-  /// Whether this rank speaks for its replica: one of the ranks that computed the same rows.
-  [[nodiscard]] bool speaks() const { return mesh().index(cluster::Axis::tensor_context) == 0; }
-  /// Log-probabilities of the tokens behind the first of one sequence (empty: only takes part); [ids - 1].
+  /// Whether this rank speaks for its replica: one of the ranks that computed the same rows, on the last
+  /// pipeline stage.
+  [[nodiscard]] bool speaks() const {
+    const bool is_last = mesh().index(cluster::Axis::pipeline) == mesh().degree(cluster::Axis::pipeline) - 1;
+    return is_last && mesh().index(cluster::Axis::tensor_context) == 0;
+  }
+  /// Log-probabilities of the tokens behind the first of one sequence (empty: only takes part); [ids - 1], on
+  /// ranks that speak.
   [[nodiscard]] virtual std::vector<float> score(const std::vector<std::int32_t>& ids) = 0;
   /// Room for `sequences` sequences of at most `capacity` tokens. The model outlives it.
   [[nodiscard]] virtual std::unique_ptr<Decoding> decode(std::int64_t sequences, std::int64_t capacity) = 0;

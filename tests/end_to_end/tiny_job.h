@@ -27,6 +27,12 @@ class TinyJob {
       {"log", {{"tensorboard", "false"}}},
   };
 
+  /// Changes keys of the model's config.json, for the jobs written from here on.
+  void reshape(const Json& keys) {
+    Json config = Json::parse(slurp(folder_ / "config.json"));
+    config.update(keys);
+    spill(folder_ / "config.json", config.dump());
+  }
   [[nodiscard]] std::string output(const std::string& name) const { return (folder_ / name).string(); }
   /// Writes the job file of a run called `name` and returns its path.
   [[nodiscard]] std::string file(const std::string& name) {
