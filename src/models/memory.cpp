@@ -245,13 +245,15 @@ class Extents {
   std::int64_t rows_;   // of this rank's experts
 };
 
-/// Elements of this rank's flat buffers, and of those the ones that it owns.
+/// Elements of this rank's flat buffers, of those the ones that it owns, and of the gradients of others that
+/// it adds up at once.
 struct Elements {
-  std::int64_t flat, owned;
+  std::int64_t flat, owned, arriving;
 };
 Elements elements_of(const ModelConfig& config, const Mesh& mesh, const Stages& stages) {
   const ShardLayout layout(parameter_table(config), mesh, stages);
-  return {layout.size(), Ownership(layout, mesh).size()};
+  const Ownership ownership(layout, mesh);
+  return {layout.size(), ownership.size(), ownership.largest_arrival()};
 }
 
 std::int64_t truth_bytes(Truth truth) {
@@ -388,7 +390,7 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
                             std::int64_t longest, const MemoryFormat& format) {
   const Extents of(config, mesh, shape, format);
   const StageMemory stage(config, mesh, of, format);
-  const auto [elements, owned] = elements_of(config, mesh, format.stage.stages);
+  const auto [elements, owned, arriving] = elements_of(config, mesh, format.stage.stages);
   ModelMemory memory{.weights = of.room(elements, format.storage),
                      .gradients = of.room(elements, format.gradient),
                      .moments = 2 * of.room(owned, format.moment)};
@@ -403,6 +405,8 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
   memory.workspace = of.stream() + std::max(stage.forward_workspace(), stage.backward_workspace());
   if (stage.has_head()) memory.workspace = std::max(memory.workspace, of.head(true));
   memory.scratch = of.scratch();
+  if (format.space == Space::host && arriving > 0)
+    memory.scratch += Ownership::kHostSums * of.room(arriving, format.gradient);
   return memory;
 }
 

@@ -49,7 +49,9 @@ struct ModelMemory {
   std::int64_t remade = 0;       // what a layer, or a group of layers, makes again
   std::int64_t workspace = 0;    // the most that any step of forward, loss or backward needs besides
   std::int64_t tables = 0;       // rotary
-  std::int64_t scratch = 0;      // of single operations on a device: Device::scratch, and what products keep
+  /// Of single operations on a device: Device::scratch, and what products keep. In host memory: gradients of
+  /// other ranks on their way into sums.
+  std::int64_t scratch = 0;
   /// Of one micro batch in flight.
   [[nodiscard]] std::int64_t slot() const { return activations + lists; }
   [[nodiscard]] std::int64_t total() const {

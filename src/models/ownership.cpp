@@ -46,6 +46,12 @@ void Ownership::append(Range elements, std::int64_t place) {
   }
 }
 
+std::int64_t Ownership::largest_arrival() const {
+  std::int64_t most = 0;
+  for (const Bucket& bucket : buckets_) most = std::max(most, bucket.elements.size() - bucket.own.size());
+  return most;
+}
+
 std::vector<Ownership::Piece> Ownership::pieces(Range range) const {
   std::vector<Piece> found;
   auto next = std::ranges::upper_bound(owned_, range.begin, {},

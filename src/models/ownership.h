@@ -39,6 +39,9 @@ class Ownership {
   struct Limits {
     std::int64_t bucket = std::int64_t{1} << 24, least_part = std::int64_t{1} << 18;
   };
+  /// Sums of buckets that are under way at once in host memory, where each takes as much as it sums: one
+  /// arrives while another is added up.
+  static constexpr std::int64_t kHostSums = 2;
   /// `layout` must outlive it.
   Ownership(const ShardLayout& layout, const Mesh& mesh) : Ownership(layout, mesh, Limits{}) {}
   Ownership(const ShardLayout& layout, const Mesh& mesh, const Limits& limits);
@@ -47,6 +50,8 @@ class Ownership {
   [[nodiscard]] const std::vector<Bucket>& buckets() const { return buckets_; }
   /// Elements of the owned buffer.
   [[nodiscard]] std::int64_t size() const { return size_; }
+  /// The most that others send this rank of one bucket.
+  [[nodiscard]] std::int64_t largest_arrival() const;
   /// Cuts a range of the flat buffer into pieces that are owned or are not, in order; neighbours joined.
   [[nodiscard]] std::vector<Piece> pieces(Range range) const;
   /// Those of them that are owned.

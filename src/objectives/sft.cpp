@@ -91,7 +91,11 @@ class Sft<P>::TrainingStage final : public Stage {
   using typename Stage::Decoder, typename Stage::InWork, typename Stage::Stream;
 
   TrainingStage(Sft& sft, const Training& training)
-      : Stage(sft, training.batches), share_(training.share), gradients_(training.gradients) {}
+      : Stage(sft, training.batches),
+        share_(training.share),
+        gradients_(training.gradients),
+        done_(training.done),
+        last_micro_batch_(std::int64_t(training.batches.size()) - 1) {}
 
   [[nodiscard]] Stream forward(const Instruction& instruction, Stream input) override {
     auto begun = this->begin(instruction);
@@ -128,9 +132,13 @@ class Sft<P>::TrainingStage final : public Stage {
   [[nodiscard]] static Key key_of(const Instruction& instruction) {
     return {instruction.micro_batch, instruction.chunk};
   }
-  /// The first micro batch writes the gradients of a chunk, in every schedule.
+  /// The first micro batch writes the gradients of a chunk, and the last completes them, in every schedule.
   [[nodiscard]] models::WeightGradients<P> gradients_of(const Instruction& instruction) const {
-    return {gradients_, instruction.micro_batch == 0 ? kernels::Into::overwrite : kernels::Into::add};
+    const bool is_first = instruction.micro_batch == 0,
+               is_last = instruction.micro_batch == last_micro_batch_;
+    return {.shards = gradients_,
+            .into = is_first ? kernels::Into::overwrite : kernels::Into::add,
+            .done = is_last ? done_ : nullptr};
   }
 
   void loss(const Instruction& instruction, Stream hidden, InWork& work) {
@@ -152,6 +160,8 @@ class Sft<P>::TrainingStage final : public Stage {
 
   Share share_;
   const models::Shards<typename P::Gradient, kSpace>& gradients_;
+  std::function<void(std::string_view)> done_;
+  std::int64_t last_micro_batch_;
   std::map<Key, std::unique_ptr<InWork>> in_work_;
 };
 

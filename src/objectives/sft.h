@@ -64,6 +64,8 @@ class Sft {
     Batches batches;
     Share share;
     const models::Shards<typename P::Gradient, kSpace>& gradients;
+    /// See models::WeightGradients: told once of each weight, when the last micro batch has been through it.
+    std::function<void(std::string_view names)> done = {};
   };
   [[nodiscard]] Results train(const Training& training);
   /// Queues forward only.

@@ -90,11 +90,22 @@ void Adam<P>::move(const Run& run, const StepValues& values, const models::Weigh
 }
 
 template <Platform P>
+void Adam<P>::move_as_stored(const Run& run, const StepValues& values,
+                             const models::WeightState<W, kSpace>& weights,
+                             const models::Shards<G, kSpace>& gradients, Queue<kSpace> queue) {
+  if constexpr (!std::is_same_v<W, float>) {
+    if (moments_.exp_avg.dtype() == Dtype::bfloat16)
+      return move<bf16>(run, values, weights, gradients, queue);
+  }
+  move<float>(run, values, weights, gradients, queue);
+}
+
+template <Platform P>
 QueuedStep Adam<P>::step(const StepValues& values, const models::WeightState<W, kSpace>& weights,
                          const models::Shards<G, kSpace>& gradients, Staging<kSpace>& staging,
                          Queue<kSpace> queue) {
   mark(Part::optimizer, Pass::update, queue);
-  sum_gradients_(gradients, queue);
+  sum_gradients_.finish(gradients, queue);
   const View<double, 1, Space::host> zero = staging.template make<double>(1);
   zero(0) = 0;
   upload<double, kSpace>(zero, squares_, queue);
@@ -105,15 +116,10 @@ QueuedStep Adam<P>::step(const StepValues& values, const models::WeightState<W, 
                                                  .scale = scale_},
                       queue);
   for (const Run& run : runs_) {
-    if constexpr (!std::is_same_v<W, float>) {
-      if (moments_.exp_avg.dtype() == Dtype::bfloat16) {
-        move<bf16>(run, values, weights, gradients, queue);
-        continue;
-      }
-    }
-    move<float>(run, values, weights, gradients, queue);
+    move_as_stored(run, values, weights, gradients, queue);
+    gather_weights_.start(weights.weights, run.elements.end, queue);
   }
-  gather_weights_(weights.weights, queue);
+  gather_weights_.finish(weights.weights, queue);
   const View<double, 1, Space::host> squares = staging.template make<double>(1);
   download<double, kSpace>(squares_, squares, queue);
   return {squares, values.gradient_scale};

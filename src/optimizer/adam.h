@@ -61,6 +61,13 @@ class Adam {
   Adam(const models::Ownership& ownership, const AdamSettings& settings, parallel::Exchange<kSpace>& exchange,
        Arena<kSpace>& arena, Queue<kSpace> queue = {});
 
+  /// The gradients of the parameters whose names begin with `names` are queued, those of this step: what they
+  /// complete begins to be summed, while others are computed. As often as one likes, each parameter once.
+  void gradients_done(std::string_view names, const models::Shards<G, kSpace>& gradients,
+                      Queue<kSpace> queue) {
+    sum_gradients_.start(names, gradients, queue);
+  }
+
   /// Queues the step: sums the gradients over the ranks, clips them and moves the weights. Gaps between the
   /// rows of `gradients` must be zeros. Of the gradients the owned ones are left summed, others undefined.
   [[nodiscard]] QueuedStep step(const StepValues& values, const models::WeightState<W, kSpace>& weights,
@@ -77,6 +84,8 @@ class Adam {
     bool decays;
   };
   [[nodiscard]] static std::vector<Run> runs_of(const models::Ownership& ownership);
+  void move_as_stored(const Run& run, const StepValues& values, const models::WeightState<W, kSpace>& weights,
+                      const models::Shards<G, kSpace>& gradients, Queue<kSpace> queue);
   template <class M>
   void move(const Run& run, const StepValues& values, const models::WeightState<W, kSpace>& weights,
             const models::Shards<G, kSpace>& gradients, Queue<kSpace> queue);

@@ -41,6 +41,10 @@ std::vector<Range> joined_rows(const ShardLayout& layout, Axis axis) {
   return ranges;
 }
 
+bool touches(const Range& elements, const ShardLayout::Row& row) {
+  return row.size > 0 && row.offset < elements.end && elements.begin < row.offset + row.size;
+}
+
 bool is_short(const SummedRange& range) {
   return range.elements.size() <= kShort;
 }
@@ -71,6 +75,14 @@ std::vector<SummedRange> summed_ranges(const Ownership& ownership, std::int64_t 
 template <class G, Space S>
 GradientSum<G, S>::GradientSum(const Ownership& ownership, parallel::Exchange<S>& exchange, Arena<S>& arena)
     : exchange_(&exchange), ownership_(&ownership), ranges_(summed_ranges(ownership, kLongest)) {
+  const ShardLayout& layout = ownership.layout();
+  for (const Ownership::Bucket& bucket : ownership.buckets()) {
+    if (exchange.mesh().degree(bucket.axis) == 1) continue;
+    Bucket& added = buckets_.emplace_back(Bucket{.bucket = bucket});
+    for (std::size_t index = 0; index < layout.count(); ++index)
+      added.parameters += touches(bucket.elements, layout.row(index)) ? 1 : 0;
+    added.missing = added.parameters;
+  }
   std::erase_if(ranges_, [&](const SummedRange& range) { return exchange.mesh().degree(range.axis) == 1; });
   std::int64_t most = 0;
   for (std::size_t begin = 0; begin < ranges_.size();) {
@@ -84,13 +96,42 @@ GradientSum<G, S>::GradientSum(const Ownership& ownership, parallel::Exchange<S>
 }
 
 template <class G, Space S>
-void GradientSum<G, S>::operator()(const models::Shards<G, S>& gradients, Queue<S> queue) {
-  const View<G, 1, S> flat = gradients.flat();
-  for (const auto& [axis, elements, own, place] : ownership_->buckets()) {
-    if (exchange_->mesh().degree(axis) == 1) continue;
-    exchange_->template reduce_scatter<G>({axis, "gradients"}, flat.slice(elements.begin, elements.size()),
-                                          flat.slice(own.begin, own.size()), queue);
+void GradientSum<G, S>::start(std::string_view names, const models::Shards<G, S>& gradients, Queue<S> queue) {
+  const ShardLayout& layout = ownership_->layout();
+  for (std::size_t index = 0; index < layout.count(); ++index) {
+    const auto& row = layout.row(index);
+    if (row.size == 0 || !layout.table()[index].name.starts_with(names)) continue;
+    auto bucket = std::ranges::upper_bound(buckets_, row.offset, {},
+                                           [](const Bucket& one) { return one.bucket.elements.end; });
+    for (; bucket != buckets_.end() && touches(bucket->bucket.elements, row); ++bucket) {
+      if (--bucket->missing == 0) start(*bucket, gradients.flat(), queue);
+    }
   }
+}
+
+template <class G, Space S>
+void GradientSum<G, S>::start(Bucket& bucket, View<G, 1, S> flat, Queue<S> queue) {
+  bucket.has_started = true;
+  if (S == Space::host && std::int64_t(under_way_.size()) == Ownership::kHostSums) {
+    under_way_.front().wait(queue);
+    under_way_.pop_front();
+  }
+  const auto& [axis, elements, own, place] = bucket.bucket;
+  under_way_.push_back(exchange_->template start_reduce_scatter<G>(
+      {axis, "gradients"}, flat.slice(elements.begin, elements.size()), flat.slice(own.begin, own.size()),
+      queue));
+}
+
+template <class G, Space S>
+void GradientSum<G, S>::finish(const models::Shards<G, S>& gradients, Queue<S> queue) {
+  const View<G, 1, S> flat = gradients.flat();
+  for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {
+    if (!bucket->has_started) start(*bucket, flat, queue);
+    bucket->has_started = false;
+    bucket->missing = bucket->parameters;
+  }
+  for (parallel::Pending<S>& sum : under_way_) sum.wait(queue);
+  under_way_.clear();
   for (std::size_t begin = 0; begin < ranges_.size();) {
     const SummedRange& range = ranges_[begin];
     const std::size_t end = end_of_message(ranges_, begin);

@@ -1,4 +1,6 @@
 #pragma once
+#include <deque>
+#include <string_view>
 #include <vector>
 
 #include "models/ownership.h"
@@ -28,14 +30,27 @@ class GradientSum {
  public:
   /// Takes room from `arena` for short ranges side by side, which travel as one message.
   GradientSum(const models::Ownership& ownership, parallel::Exchange<S>& exchange, Arena<S>& arena);
-  /// Owned elements become their sums, others are undefined.
-  void operator()(const models::Shards<G, S>& gradients, Queue<S> queue);
+
+  /// The gradients of the parameters whose names begin with `names` are queued: buckets that are complete
+  /// with them set out. The same calls on all ranks that share a parameter.
+  void start(std::string_view names, const models::Shards<G, S>& gradients, Queue<S> queue);
+  /// All gradients are queued. Owned elements become their sums, others are undefined.
+  void finish(const models::Shards<G, S>& gradients, Queue<S> queue);
 
  private:
+  struct Bucket {
+    models::Ownership::Bucket bucket;
+    std::int64_t parameters = 0;  // that lie in it
+    std::int64_t missing = 0;     // of them
+    bool has_started = false;
+  };
+  void start(Bucket& bucket, View<G, 1, S> flat, Queue<S> queue);
   void sum_packed(std::size_t begin, std::size_t end, View<G, 1, S> flat, Queue<S> queue);
 
   parallel::Exchange<S>* exchange_;
   const models::Ownership* ownership_;
+  std::vector<Bucket> buckets_;  // of axes with more than one rank
+  std::deque<parallel::Pending<S>> under_way_;
   std::vector<SummedRange> ranges_;  // of axes with more than one rank
   View<G, 1, S> packed_;             // room for the longest run of short ranges
 };

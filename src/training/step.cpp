@@ -83,7 +83,13 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   const double lr = optimizer::learning_rate(schedule_, iteration);
   const auto queued = [&] {
     const Phase phase(cluster_.watchdog(), "forward, backward");
-    return objective_.train({state_.schedule, micro_batches, share, state_.gradients});
+    return objective_.train({.schedule = state_.schedule,
+                             .batches = micro_batches,
+                             .share = share,
+                             .gradients = state_.gradients,
+                             .done = [&](std::string_view names) {
+                               state_.adam.gradients_done(names, state_.gradients, state_.queue);
+                             }});
   }();
   const auto queued_update = [&] {
     const Phase phase(cluster_.watchdog(), "optimizer");

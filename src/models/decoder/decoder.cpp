@@ -263,7 +263,7 @@ void Decoder<P>::remake_layer(const DecoderLayer<P>& layer, const TokenBatch<kSp
 template <Platform P>
 void Decoder<P>::backward_layer(const DecoderLayer<P>& layer, const BackwardPass& pass,
                                 const LayerSaved& saved) {
-  const Bindings<G, kSpace> of(pass.gradients);
+  const Bindings<G, kSpace> of(pass.gradients.shards);
   const layers::BlockGradient<P> block{.ddelta = pass.dstream, .dnormed = pass.dnormed};
   const typename layers::ResidualNorm<P>::Gradient norm{
       .dnormed = pass.dnormed, .beside = pass.dstream, .dstream = pass.dstream};
@@ -279,6 +279,7 @@ void Decoder<P>::backward_layer(const DecoderLayer<P>& layer, const BackwardPass
   layer.attention.backward(block, pass.batch.places, saved.attention, of.attention(layer.name), pass.context);
   layer.attention_norm.backward(norm, saved.attention_norm, of.vector(layer.name + "attention_norm"),
                                 pass.context);
+  pass.gradients.tell(layer.name);
 }
 
 /// With Recompute::full: forward again through one group at a time.
@@ -313,13 +314,15 @@ void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>
   const BackwardPass pass{.chunk = chunk,
                           .batch = batch,
                           .coefficients = output.coefficients,
-                          .gradients = gradients.shards,
+                          .gradients = gradients,
                           .dstream = output.dhidden,
                           .dnormed = context.workspace.template make<T>(output.dhidden.shape),
                           .context = context};
   if (chunk.is_last) {
     norm_.backward({.dnormed = output.dhidden, .beside = {}, .dstream = pass.dstream}, saved.norm_,
                    of.vector("norm"), context);
+    gradients.tell("norm");
+    if (!config_.tied_embeddings) gradients.tell("lm_head");  // since the loss
   }
   if (options_.recompute == Recompute::full) {
     backward_groups(pass, saved);

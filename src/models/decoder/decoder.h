@@ -1,7 +1,9 @@
 #pragma once
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -40,6 +42,13 @@ template <Platform P>
 struct WeightGradients {
   const Shards<typename P::Gradient, P::kSpace>& shards;
   kernels::Into into = kernels::Into::add;
+  /// Told the beginning of the names of weights whose gradients backward has queued; empty: nobody asks. Of
+  /// the embedding it tells nothing: it is the last, and then all are.
+  std::function<void(std::string_view names)> done = {};
+
+  void tell(std::string_view names) const {
+    if (done) done(names);
+  }
 };
 
 /// A decoder-only language model on this rank: what all families of models/ run. One micro batch goes
@@ -215,7 +224,7 @@ class Decoder {
     const Chunk& chunk;
     const TokenBatch<kSpace>& batch;
     layers::AuxCoefficients coefficients;
-    const Shards<G, kSpace>& gradients;
+    const WeightGradients<P>& gradients;
     View<T, 2, kSpace>
         dstream;  // [tokens / tensor, hidden]; gradient in the residual stream, from layer to layer
     View<T, 2, kSpace> dnormed;  // the same shape; room
