@@ -23,6 +23,8 @@ std::unique_ptr<parallel::Exchange<Space::device>> Hardware<Space::device>::make
 }
 
 std::optional<plan::Peaks> Hardware<Space::device>::peaks(plan::Precision precision) const {
+  if (device_.clock_hertz() == 0 || device_.memory_bandwidth() == 0)
+    return std::nullopt;  // drivers may hide it
   const double a_clock = precision == plan::Precision::bf16 ? kBf16FlopsAClock : kFp32FlopsAClock;
   return plan::Peaks{.flops = device_.multiprocessors() * device_.clock_hertz() * a_clock,
                      .bytes = device_.memory_bandwidth()};
