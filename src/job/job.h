@@ -107,10 +107,12 @@ struct Parallel {  // [parallel]; world = tensor * context * pipeline * data
 };
 
 enum class Routing : std::uint8_t { learned, even };
+enum class Overlap : std::uint8_t { none, halves };
 
 struct Moe {  // [moe]
   double aux_loss_coeff = 0, z_loss_coeff = 0;
   Routing routing = Routing::learned;
+  Overlap overlap = Overlap::none;
 };
 
 struct Lora {  // [lora], present or absent as a whole

@@ -33,6 +33,8 @@ inline constexpr std::array<std::string_view, 2> kWords<StateType>{"fp32", "bf16
 template <>
 inline constexpr std::array<std::string_view, 2> kWords<Routing>{"learned", "even"};
 template <>
+inline constexpr std::array<std::string_view, 2> kWords<Overlap>{"none", "halves"};
+template <>
 inline constexpr std::array<std::string_view, 3> kWords<Progress>{"auto", "bar", "lines"};
 template <>
 inline constexpr std::array<std::string_view, 4> kWords<Fabric>{"auto", "infiniband", "roce", "ethernet"};

@@ -228,6 +228,7 @@ constexpr std::array kSchema{
     row<&Job::moe, &Moe::aux_loss_coeff>("moe.aux_loss_coeff", at_least(0)),
     row<&Job::moe, &Moe::z_loss_coeff>("moe.z_loss_coeff", at_least(0)),
     row<&Job::moe, &Moe::routing>("moe.routing"),
+    row<&Job::moe, &Moe::overlap>("moe.overlap"),
 
     row<&Job::lora, &Lora::rank>("lora.rank", at_least(1)),
     row<&Job::lora, &Lora::alpha>("lora.alpha", above(0)),

@@ -28,6 +28,7 @@ std::vector<Idle> idle_settings(const Job& job) {
       {"optimizer.min_lr", "optimizer.schedule", job.optimizer.schedule == Schedule::constant},
       {"parallel.sequence", "parallel.tensor", job.parallel.tensor == 1},
       {"parallel.virtual_pipeline", "parallel.pipeline", job.parallel.pipeline == 1},
+      {"moe.overlap", "parallel.expert", job.parallel.expert == 1},
       {"checkpoint.keep", "checkpoint.interval", !job.checkpoint.saves()},
       {"checkpoint.optimizer", "checkpoint.interval", !job.checkpoint.saves()},
   };

@@ -11,7 +11,8 @@
 ///   attention.h      attention block, training and decoding; kv_cache.h: what decoding remembers
 ///   ring_attention.h attention over the keys of all context ranks
 ///   dense_mlp.h      MLP block
-///   moe.h            mixture-of-experts block; experts.h: those of this rank
+///   moe.h            mixture-of-experts block: the router, and
+///   distributed_experts.h  all experts, wherever they are; experts.h: those of this rank
 ///   lm_head.h        last hidden states -> log-probabilities, loss, logits
 ///   linear.h         the three products of a linear layer
 ///

@@ -2,8 +2,7 @@
 #include <string>
 
 #include "kernels/moe/router.h"
-#include "layers/experts.h"
-#include "parallel/token_exchange.h"
+#include "layers/distributed_experts.h"
 
 namespace moebius::layers {
 
@@ -20,8 +19,8 @@ struct AuxCoefficients {
   double aux = 0, z = 0;
 };
 
-/// A mixture of experts: the router sends each token to top_k of all experts, which may be on other ranks
-/// (parallel/token_exchange.h). Works on this rank's tokens of the micro batch.
+/// A mixture of experts: the router sends each token to top_k of all experts, on whatever ranks these are.
+/// Works on this rank's tokens of the micro batch.
 template <Platform P>
 struct Moe {
   using T = typename P::Storage;
@@ -38,9 +37,8 @@ struct Moe {
     // Given by the caller, who reads it later. Of the whole micro batch: tokens sent to each expert, sums of
     // each expert's probability, and the sum of log_sum_exp^2. [statistics_size()]
     View<float, 1, kSpace> statistics;
-    parallel::Dispatch<kSpace> dispatch;  // where experts are on several ranks
-    typename Experts<P>::Saved experts;   // of the tokens here
-    std::int64_t valid = 0;               // this rank's tokens that are no padding
+    typename DistributedExperts<P>::Saved experts;
+    std::int64_t valid = 0;  // this rank's tokens that are no padding
     RealTokens real_tokens;
   };
 
@@ -48,6 +46,7 @@ struct Moe {
   std::int64_t top_k = 0;
   kernels::WeightSum weight_sum = kernels::WeightSum::sum_to_one;
   kernels::Routing routing = kernels::Routing::learned;
+  Overlap overlap = Overlap::none;
   Weights weights;
 
   /// delta [tokens / tensor, hidden], overwritten. Tokens from real_tokens.here on (of all tensor ranks) are
@@ -62,21 +61,13 @@ struct Moe {
   [[nodiscard]] static std::int64_t statistics_size(std::int64_t all_experts) { return 2 * all_experts + 1; }
 
  private:
-  /// What the router says of each of this rank's tokens, [tokens / tensor, top_k], and of all, [all experts].
-  struct Routed {
-    View<float, 2, kSpace> weights;
-    View<std::int32_t, 1, kSpace> counts;
-  };
+  using Routed = typename DistributedExperts<P>::Routed;
 
   [[nodiscard]] std::int64_t all_experts() const { return weights.router.shape[0]; }
-  [[nodiscard]] Experts<P> experts(const Context<P>& context) const;
-  [[nodiscard]] Routed route(Saved& saved, Context<P>& context) const;
-  void plan(const Routed& routed, Saved& saved, Context<P>& context) const;
-  void dispatch_plan(const Routed& routed, Saved& saved, Context<P>& context) const;
-  void to_rows(View<const T, 2, kSpace> tokens, View<T, 2, kSpace> rows, const Saved& saved,
-               Context<P>& context) const;
-  void to_tokens(View<const T, 2, kSpace> rows, View<T, 2, kSpace> tokens, const Saved& saved,
-                 Context<P>& context) const;
+  [[nodiscard]] DistributedExperts<P> experts() const {
+    return {.name = name, .all_experts = all_experts(), .overlap = overlap, .weights = weights.experts};
+  }
+  [[nodiscard]] Routed route(const std::vector<Range>& batches, Saved& saved, Context<P>& context) const;
   [[nodiscard]] View<const T, 2, kSpace> backward_router(View<const float, 2, kSpace> dweights,
                                                          AuxCoefficients coefficients, const Saved& saved,
                                                          Context<P>& context) const;

@@ -59,16 +59,7 @@ class Extents {
         kv_(config.kv_heads / tensor_ * config.head_dim),
         width_(config.dense_width / tensor_),
         expert_tensor_(mesh.degree(Axis::expert_tensor)),
-        sent_(std::min(here_, real_)),
-        block_(sent_),
-        rows_(sent_ * config.top_k * expert_tensor_) {
-    if (expert_ == 1) return;
-    const double destinations = ranks_of_a_token(config, expert_, shape.routing);
-    const auto loaded = [&](double count) { return std::int64_t(std::ceil(count * shape.expert_load)); };
-    rows_ = loaded(double(rows_));
-    block_ = std::min(loaded(double(sent_) * destinations), sent_ * expert_);
-    sent_ = std::int64_t(std::ceil(double(sent_) * destinations));
-  }
+        batches_(expert_batches(shape)) {}
 
   /// One allocation: arenas hand out multiples of their alignment, at least one.
   [[nodiscard]] std::int64_t room(std::int64_t count, std::int64_t element) const {
@@ -95,14 +86,19 @@ class Extents {
     if (!is_moe) return 0;
     const std::int64_t experts = config_.experts;
     const std::int64_t router = floats(here_ * experts) + floats(here_) + ints(here_ * config_.top_k);
-    const std::int64_t dispatch = all_here() ? 0 : ints(here_ * config_.top_k);
-    const std::int64_t plan = ints(experts / expert_ + 1) + ints(tokens_here() * config_.top_k) + ints(rows_);
-    return router + dispatch + floats(tokens_here() * config_.top_k) + plan;
+    return router + total([&](const ExpertBatch& batch) {
+             const std::int64_t dispatch = all_here() ? 0 : ints(batch.tokens * config_.top_k);
+             const std::int64_t plan =
+                 ints(experts / expert_ + 1) + ints(batch.tokens_here * config_.top_k) + ints(batch.rows);
+             return dispatch + floats(batch.tokens_here * config_.top_k) + plan;
+           });
   }
   [[nodiscard]] std::int64_t mlp_remade(bool is_moe) const {
     if (!is_moe) return stored(tokens_ * 2 * width_) + stored(tokens_ * width_);
-    return stored(rows_ * config_.hidden) + stored(rows_ * 2 * expert_width()) +
-           stored(rows_ * expert_width());
+    return total([&](const ExpertBatch& batch) {
+      return stored(batch.rows * config_.hidden) + stored(batch.rows * 2 * expert_width()) +
+             stored(batch.rows * expert_width());
+    });
   }
   [[nodiscard]] std::int64_t layer_kept(bool is_moe) const {
     return 2 * norm_kept() + attention_kept() + mlp_kept(is_moe);
@@ -141,7 +137,7 @@ class Extents {
   }
   /// Of remake.
   [[nodiscard]] std::int64_t layer_remaking(bool is_moe) const {
-    return std::max(whole(), is_moe ? dispatching() : 0);
+    return std::max(whole(), is_moe ? moe_remaking() : 0);
   }
   [[nodiscard]] std::int64_t head(bool with_gradient) const {
     const std::int64_t most = format_.space == Space::host
@@ -198,41 +194,110 @@ class Extents {
     return format_.storage == 2 ? layers::LmHead<DeviceBf16>::chunk_targets(local_vocab_)
                                 : layers::LmHead<DeviceFp32>::chunk_targets(local_vocab_);
   }
-  // Experts that are not all here, whole: see parallel/token_exchange.h.
-  [[nodiscard]] bool all_here() const { return expert_ * expert_tensor_ == 1; }
-  [[nodiscard]] std::int64_t tokens_here() const { return all_here() ? here_ : block_ * expert_tensor_; }
-  [[nodiscard]] std::int64_t expert_width() const { return config_.expert_width / expert_tensor_; }
-  /// What dispatch_rows needs, for rows of `width` numbers, and combine_rows.
-  [[nodiscard]] std::int64_t leaving(std::int64_t bytes) const {
-    return expert_ == 1 ? 0 : room(sent_, bytes);
+  // Experts, see layers/distributed_experts.h and parallel/token_exchange.h.
+
+  /// layers::DistributedExperts::Batch.
+  struct ExpertBatch {
+    std::int64_t tokens = 0;       // of this rank
+    std::int64_t sent = 0;         // rows that leave, one for each rank that has experts of a token
+    std::int64_t received = 0;     // of each rank of expert_tensor
+    std::int64_t tokens_here = 0;  // of all of them
+    std::int64_t rows = 0;         // of this rank's experts
+  };
+
+  [[nodiscard]] std::vector<ExpertBatch> expert_batches(const MicroBatchShape& shape) const {
+    if (config_.experts == 0) return {};
+    const std::int64_t valid = std::min(here_, real_);
+    const bool in_halves = format_.overlap == layers::Overlap::halves && expert_ > 1;
+    const std::int64_t first = in_halves ? divide_up(valid, std::int64_t{2}) : valid;
+    std::vector<ExpertBatch> batches;
+    for (const std::int64_t part : {first, valid - first}) {
+      if (!in_halves && !batches.empty()) break;
+      ExpertBatch batch{.tokens = part, .sent = part, .received = part};
+      if (expert_ > 1) {
+        const double pairs = double(part) * ranks_of_a_token(config_, expert_, shape.routing);
+        batch.sent = std::int64_t(std::ceil(pairs));
+        batch.received = std::min(std::int64_t(std::ceil(pairs * shape.expert_load)), part * expert_);
+      }
+      const double load = expert_ == 1 ? 1 : shape.expert_load;
+      batch.tokens_here = batch.received * expert_tensor_;
+      batch.rows = std::int64_t(std::ceil(double(part * config_.top_k * expert_tensor_) * load));
+      batches.push_back(batch);
+    }
+    batches.back().tokens += here_ - valid;
+    if (expert_ * expert_tensor_ == 1) batches.back().tokens_here = here_;
+    return batches;
   }
-  [[nodiscard]] std::int64_t returning(std::int64_t bytes) const {
-    return (expert_tensor_ == 1 ? 0 : room(block_, bytes)) + leaving(bytes);
+  template <class Bytes>
+  [[nodiscard]] std::int64_t total(const Bytes& bytes) const {
+    std::int64_t sum = 0;
+    for (const ExpertBatch& batch : batches_) sum += bytes(batch);
+    return sum;
+  }
+
+  [[nodiscard]] bool all_here() const { return expert_ * expert_tensor_ == 1; }
+  [[nodiscard]] std::int64_t expert_width() const { return config_.expert_width / expert_tensor_; }
+  [[nodiscard]] std::int64_t row() const { return config_.hidden * format_.storage; }
+  /// What dispatch_rows needs, for rows of so many bytes, and combine_rows.
+  [[nodiscard]] std::int64_t leaving(const ExpertBatch& batch, std::int64_t bytes) const {
+    return expert_ == 1 ? 0 : room(batch.sent, bytes);
+  }
+  [[nodiscard]] std::int64_t returning(const ExpertBatch& batch, std::int64_t bytes) const {
+    return (expert_tensor_ == 1 ? 0 : room(batch.received, bytes)) + leaving(batch, bytes);
   }
   /// Of tokens to rows, and of rows to tokens.
-  [[nodiscard]] std::int64_t dispatching() const {
-    const std::int64_t row = config_.hidden * format_.storage;
-    return all_here() ? 0 : room(tokens_here(), row) + leaving(row);
+  [[nodiscard]] std::int64_t dispatching(const ExpertBatch& batch) const {
+    return all_here() ? 0 : room(batch.tokens_here, row()) + leaving(batch, row());
   }
-  [[nodiscard]] std::int64_t combining() const {
-    const std::int64_t row = config_.hidden * format_.storage;
-    return all_here() ? 0 : room(tokens_here(), row) + returning(row);
+  [[nodiscard]] std::int64_t combining(const ExpertBatch& batch) const {
+    return all_here() ? 0 : room(batch.tokens_here, row()) + returning(batch, row());
   }
+  [[nodiscard]] std::int64_t experts_backward(const ExpertBatch& batch) const {
+    return stored(batch.rows * expert_width()) + stored(batch.rows * 2 * expert_width());
+  }
+  [[nodiscard]] std::int64_t moe_remaking() const {
+    return total([&](const ExpertBatch& batch) { return dispatching(batch); });
+  }
+
   [[nodiscard]] std::int64_t moe_forward() const {
-    const std::int64_t top_k = config_.top_k, out = stored(rows_ * config_.hidden);
-    if (all_here()) return ints(config_.experts) + out;
-    const std::int64_t planning = ints(tokens_here() * top_k) + leaving(top_k * kInt);
-    return floats(here_ * top_k) + ints(config_.experts) +
-           std::max({planning, dispatching(), out + combining()});
+    const std::int64_t top_k = config_.top_k, count = std::int64_t(batches_.size());
+    const std::int64_t routed = (all_here() ? 0 : floats(here_ * top_k)) + ints(config_.experts * count) +
+                                floats((count - 1) * (2 * config_.experts + 1));
+    std::int64_t planning = 0;
+    for (const ExpertBatch& batch : batches_) {
+      if (!all_here())
+        planning = std::max(planning, ints(batch.tokens_here * top_k) + leaving(batch, top_k * kInt));
+    }
+    if (count > 1) return routed + std::max(planning, forward_in_batches());
+    const ExpertBatch& all = batches_.front();
+    const std::int64_t out = stored(all.rows * config_.hidden);
+    return routed + std::max({planning, dispatching(all), out + combining(all)});
+  }
+  [[nodiscard]] std::int64_t forward_in_batches() const {
+    return moe_remaking() + total([&](const ExpertBatch& batch) {
+             return stored(batch.rows * config_.hidden) + combining(batch);
+           });
   }
   [[nodiscard]] std::int64_t moe_backward() const {
-    const std::int64_t top_k = config_.top_k;
-    const std::int64_t rows = stored(rows_ * config_.hidden) + floats(tokens_here() * top_k);
-    const std::int64_t experts = stored(rows_ * expert_width()) + stored(rows_ * 2 * expert_width());
+    const std::int64_t top_k = config_.top_k, dweights = floats(here_ * top_k);
     const std::int64_t router = floats(config_.experts) + stored(here_ * config_.experts);
-    if (all_here()) return rows + std::max(experts, router);
-    const std::int64_t by_token = floats(here_ * top_k) + std::max(returning(top_k * kFloat), router);
-    return rows + std::max({dispatching(), experts, combining(), by_token});
+    if (batches_.size() > 1) return dweights + std::max(backward_in_batches(), router);
+    const ExpertBatch& all = batches_.front();
+    const std::int64_t drows = stored(all.rows * config_.hidden), experts = experts_backward(all);
+    if (all_here()) return dweights + std::max(drows + experts, router);
+    const std::int64_t after =
+        std::max({dispatching(all), experts, combining(all), returning(all, top_k * kFloat)});
+    return dweights + std::max(drows + floats(all.tokens_here * top_k) + after, router);
+  }
+  [[nodiscard]] std::int64_t backward_in_batches() const {
+    const std::int64_t top_k = config_.top_k;
+    std::int64_t used = moe_remaking(), most = used;
+    for (const ExpertBatch& batch : batches_) {
+      used += stored(batch.rows * config_.hidden) + floats(batch.tokens_here * top_k);
+      most = std::max(most, used + experts_backward(batch));
+      used += combining(batch) + returning(batch, top_k * kFloat);
+    }
+    return std::max(most, used);
   }
 
   const ModelConfig& config_;
@@ -240,9 +305,7 @@ class Extents {
   std::int64_t tensor_, context_, expert_;
   std::int64_t real_, tokens_, here_, targets_, local_vocab_;  // real: of this context rank, without padding
   std::int64_t q_, kv_, width_, expert_tensor_;
-  std::int64_t sent_;   // rows that leave, one for each rank that has experts of a token
-  std::int64_t block_;  // rows that arrive
-  std::int64_t rows_;   // of this rank's experts
+  std::vector<ExpertBatch> batches_;
 };
 
 /// Elements of this rank's flat buffers, of those the ones that it owns, and of the gradients of others that

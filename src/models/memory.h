@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "kernels/moe/router.h"
+#include "layers/distributed_experts.h"
 #include "models/config.h"
 #include "models/decoder/recompute.h"
 #include "models/parameter_table.h"
@@ -34,6 +35,7 @@ struct MemoryFormat {
   Truth truth = Truth::weights;
   Recompute recompute = Recompute::nothing;
   std::int64_t group_layers = 1;  // with Recompute::full
+  layers::Overlap overlap = layers::Overlap::none;
   StageShape stage;
 };
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -43,19 +44,26 @@ struct Dispatch {
   [[nodiscard]] std::int64_t tokens_here() const { return block * blocks; }  // padding included
 };
 
+/// Tokens whose way is planned.
 template <Space S>
-struct PlanDispatch {
-  std::string_view name;                  // for the watchdog: "layers.3.experts"
+struct RoutedTokens {
   View<const std::int32_t, 2, S> ids;     // [tokens, top_k]; experts, -1 goes nowhere
   View<const std::int32_t, 1, S> counts;  // [experts]; how many of `ids` each has
-  Arena<S>& kept;                         // where the list of the result lies
-  Staging<S>& staging;                    // gives [experts] and [expert + 1] numbers
+};
+
+template <Space S>
+struct PlanDispatch {
+  std::string_view name;                    // for the watchdog: "layers.3.experts"
+  std::span<const RoutedTokens<S>> tokens;  // each with a Dispatch of its own; as many on all ranks
+  Arena<S>& kept;                           // where the lists of the result lie
+  Staging<S>& staging;                      // gives [experts] and [expert + 1] numbers for each
 };
 
 /// Collective on Axis::expert and Axis::expert_tensor, also for ranks without tokens. The host has to know
-/// the counts, so it waits for the queue, once. Tells others 16 bytes each.
+/// the counts, so it waits for the queue, once. Tells others 16 bytes each for each Dispatch.
 template <Space S>
-[[nodiscard]] Dispatch<S> plan_dispatch(Exchange<S>& exchange, const PlanDispatch<S>& op, Queue<S> queue);
+[[nodiscard]] std::vector<Dispatch<S>> plan_dispatch(Exchange<S>& exchange, const PlanDispatch<S>& op,
+                                                     Queue<S> queue);
 
 template <class T, Space S>
 struct MoveRows {
@@ -70,9 +78,37 @@ struct MoveRows {
 /// others), over expert_tensor w * block * (blocks - 1).
 template <class T, Space S>
 void dispatch_rows(Exchange<S>& exchange, const MoveRows<T, S>& op, Arena<S>& workspace, Queue<S> queue = {});
-/// Sums in fp32, rounded once after each step. Bytes to others: over expert w * (rows received from others),
-/// over expert_tensor as dispatch_rows.
+/// Sums in fp32, rounded once after each step. Bytes to others: over expert w * (rows received from
+/// others), over expert_tensor as dispatch_rows.
 template <class T, Space S>
 void combine_rows(Exchange<S>& exchange, const MoveRows<T, S>& op, Arena<S>& workspace, Queue<S> queue = {});
+
+/// The same two, started and finished: between, the rows cross Axis::expert while the rank computes. What
+/// they need of `workspace` stays in use until they are finished. All ranks start theirs in one order, and
+/// finish theirs in one order.
+template <class T, Space S>
+class StartedDispatch {
+ public:
+  StartedDispatch(Exchange<S>& exchange, const MoveRows<T, S>& op, Arena<S>& workspace, Queue<S> queue);
+  /// For what is queued from here on, `to` is there.
+  void finish(Queue<S> queue);
+
+ private:
+  Exchange<S>& exchange_;
+  MoveRows<T, S> op_;
+  Pending<S> crossing_;
+};
+
+template <class T, Space S>
+class StartedCombine {
+ public:
+  StartedCombine(Exchange<S>& exchange, const MoveRows<T, S>& op, Arena<S>& workspace, Queue<S> queue);
+  void finish(Queue<S> queue);
+
+ private:
+  MoveRows<T, S> op_;
+  View<const T, 2, S> back_;
+  Pending<S> crossing_;
+};
 
 }  // namespace moebius::parallel

@@ -46,6 +46,14 @@ kernels::Routing routing_of(job::Routing routing) {
   throw std::logic_error("a routing of no kind");
 }
 
+layers::Overlap overlap_of(job::Overlap overlap) {
+  switch (overlap) {
+    case job::Overlap::none: return layers::Overlap::none;
+    case job::Overlap::halves: return layers::Overlap::halves;
+  }
+  throw std::logic_error("an overlap of no kind");
+}
+
 void check_against_model(const job::Job& job, const models::ModelConfig& config) {
   job::Report report(job);
   for (const models::MeshProblem& problem : models::check_mesh(config, degrees_of(job.parallel)))

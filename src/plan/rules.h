@@ -2,6 +2,7 @@
 #include "cluster/mesh.h"
 #include "job/job.h"
 #include "kernels/moe/router.h"
+#include "layers/distributed_experts.h"
 #include "models/config.h"
 #include "models/decoder/recompute.h"
 #include "models/stages.h"
@@ -15,6 +16,7 @@ namespace moebius::plan {
 [[nodiscard]] models::Truth truth_of(job::Master master);
 [[nodiscard]] models::Recompute recompute_of(job::Recompute recompute);
 [[nodiscard]] kernels::Routing routing_of(job::Routing routing);
+[[nodiscard]] layers::Overlap overlap_of(job::Overlap overlap);
 
 /// The rules that need the model's sizes. Throws UsageError with every problem.
 void check_against_model(const job::Job& job, const models::ModelConfig& config);

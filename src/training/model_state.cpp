@@ -62,6 +62,7 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
                .queue = queue},
               {.longest = job.data.max_length,
                .routing = plan::routing_of(job.moe.routing),
+               .overlap = plan::overlap_of(job.moe.overlap),
                .recompute = plan::recompute_of(job.train.recompute),
                .group_layers = job.train.recompute_layers,
                .stages = stages}) {}

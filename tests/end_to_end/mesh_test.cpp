@@ -62,6 +62,27 @@ TEST_CASE("every valid mesh of 1, 2, 4 and 8 ranks gives the losses of one rank"
   }
 }
 
+TEST_CASE("overlap of the expert exchange changes no losses", "[slow][mesh]") {
+  const test::TemporaryFolder folder;
+  const test::Program program(folder);
+  test::TinyJob job(folder);
+  const auto run = [&](const std::string& name, const Axes& axes, const std::string& overlap) {
+    auto arguments = on_mesh(job.file(name), axes);
+    arguments.insert(arguments.end(), {"--set", "moe.overlap=" + overlap});
+    const auto outcome = program.run(4, arguments);
+    INFO(name << ": " << outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    return job.metrics(name);
+  };
+  for (const Axes& axes : {Axes{1, 4, 1}, Axes{2, 2, 2}}) {
+    const std::string mesh = fmt::format("t{}e{}w{}", axes.tensor, axes.expert, axes.expert_tensor);
+    const auto whole = run(mesh + "whole", axes, "none"), halves = run(mesh + "halves", axes, "halves");
+    for (const char* key : {"loss", "grad_norm", "aux_loss", "z_loss"}) {
+      CHECK(test::worst_relative(test::column(halves, key), test::column(whole, key)) < 1e-5);
+    }
+  }
+}
+
 TEST_CASE("a checkpoint of one mesh goes on on another as if nothing had happened", "[slow][resume]") {
   const test::TemporaryFolder folder;
   const test::Program program(folder);

@@ -68,6 +68,7 @@ TEST_CASE("what is built is accepted under every one of its names", "[job]") {
   Job job = good_job();
   job.data.agent_template = "hermes";
   job.moe.routing = Routing::even;
+  job.moe.overlap = Overlap::halves;
   job.parallel.tensor = job.parallel.expert = 4;
   job.model.device = Device::cpu;
   job.model.precision = Precision::fp32;

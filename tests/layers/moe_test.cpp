@@ -98,7 +98,7 @@ TEST_CASE("a mixture of experts is the weighted sum of the chosen ones", "[layer
 TEST_CASE("padding goes to no expert and comes out as zeros", "[layers][moe]") {
   const Case c(kernels::WeightSum::sum_to_one);
   for (std::int64_t i = kReal * kHidden; i < kTokens * kHidden; ++i) CHECK(c.y[i] == 0);
-  CHECK(c.saved.experts.rows.shape[0] == kReal * kTopK);
+  CHECK(c.saved.experts.front().experts.rows.shape[0] == kReal * kTopK);
   const layers::RouterReport report =
       layers::report(c.saved.statistics, c.saved.real_tokens.of_micro_batch, kTopK);
   CHECK(std::accumulate(report.expert_tokens.begin(), report.expert_tokens.end(), 0.0) == kReal * kTopK);

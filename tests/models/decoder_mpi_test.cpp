@@ -21,6 +21,12 @@ namespace {
 constexpr layers::AuxCoefficients kCoefficients{0.05, 0.01};
 constexpr double kTolerance = 3e-5;  // of the largest entry: fp32 sums in another order, 3 layers deep
 
+/// How a model lies over the ranks.
+struct Layout {
+  cluster::Degrees degrees;
+  layers::Overlap overlap = layers::Overlap::none;
+};
+
 std::vector<test::Packed> micro_batches(std::int64_t count, std::int64_t vocab) {
   std::mt19937 engine(11);
   std::vector<test::Packed> batches(static_cast<std::size_t>(count));
@@ -85,13 +91,12 @@ void check_gradients(test::ModelRig& rig, test::ModelRig& serial, parallel::Exch
   }
 }
 
-void check_training(const models::ModelConfig& config, cluster::Cluster& cluster,
-                    const cluster::Degrees& degrees) {
-  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
+void check_training(const models::ModelConfig& config, cluster::Cluster& cluster, const Layout& lies) {
+  const cluster::Mesh mesh(cluster.size(), cluster.rank(), lies.degrees);
   const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
   const auto alone = parallel::make_local_exchange<Space::host>();
   INFO(config.family << " on " << mesh.text());
-  test::ModelRig rig(config, *exchange), serial(config, *alone);
+  test::ModelRig rig(config, *exchange, {.longest = 512, .overlap = lies.overlap}), serial(config, *alone);
   for (const std::int64_t count : {8, 3}) {  // 3: some data ranks have a micro batch less
     rig.clear_gradients(), serial.clear_gradients();
     const auto batches = micro_batches(count, config.vocab);
@@ -108,13 +113,12 @@ void check_training(const models::ModelConfig& config, cluster::Cluster& cluster
 }
 
 /// Logits of three sequences that grow by turns; every second data rank has nothing to do.
-void check_decoding(const models::ModelConfig& config, cluster::Cluster& cluster,
-                    const cluster::Degrees& degrees) {
-  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
+void check_decoding(const models::ModelConfig& config, cluster::Cluster& cluster, const Layout& lies) {
+  const cluster::Mesh mesh(cluster.size(), cluster.rank(), lies.degrees);
   const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
   const auto alone = parallel::make_local_exchange<Space::host>();
   INFO(config.family << " on " << mesh.text());
-  test::ModelRig rig(config, *exchange), serial(config, *alone);
+  test::ModelRig rig(config, *exchange, {.longest = 512, .overlap = lies.overlap}), serial(config, *alone);
   Arena<Space::host> memory("caches");
   auto cache = rig.decoder().make_cache(3, 16, memory);
   auto serial_cache = serial.decoder().make_cache(3, 16, memory);
@@ -132,40 +136,43 @@ void check_decoding(const models::ModelConfig& config, cluster::Cluster& cluster
   }
 }
 
-/// 64 tokens and even routing: every rank's experts get what the formula expects.
+/// 128 tokens and even routing: every rank's experts get what the formula expects, of each half of the tokens
+/// too.
 void check_memory_with(const models::MemoryFormat& format, const models::ModelConfig& config,
                        parallel::Exchange<Space::host>& exchange) {
   INFO(config.family << " on " << exchange.mesh().text() << ", recompute " << int(format.recompute) << " of "
                      << format.group_layers << " layers");
   test::ModelRig rig(config, exchange,
-                     {.longest = 64,
+                     {.longest = 128,
                       .routing = kernels::Routing::even,
+                      .overlap = format.overlap,
                       .recompute = format.recompute,
                       .group_layers = format.group_layers});
   test::Row row;
-  for (int t = 0; t < 64; ++t) row.ids.push_back(t % 40);
+  for (int t = 0; t < 128; ++t) row.ids.push_back(t % 40);
   row.labels = row.ids;
   test::Packed packed;
   packed.append(row);
   test::train_micro_batch(rig, packed, 1);
   const models::ModelMemory memory = models::training_memory(
-      config, exchange.mesh(), {.tokens = 64, .targets = 63, .routing = kernels::Routing::even}, 64, format);
+      config, exchange.mesh(), {.tokens = 128, .targets = 127, .routing = kernels::Routing::even}, 128,
+      format);
   CHECK(rig.activations().peak_bytes() == memory.activations + memory.lists);
   CHECK(rig.remade().peak_bytes() == memory.remade);
   // The formula takes the largest of the shares of an uneven vocabulary.
   CHECK(rig.workspace().peak_bytes() <= memory.workspace);
-  CHECK(rig.workspace().peak_bytes() >= memory.workspace - std::int64_t{4} * 64 * 3);
+  CHECK(rig.workspace().peak_bytes() >= memory.workspace - std::int64_t{4} * 128 * 3);
 }
 
-void check_memory(const models::ModelConfig& config, cluster::Cluster& cluster,
-                  const cluster::Degrees& degrees) {
+void check_memory(const models::ModelConfig& config, cluster::Cluster& cluster, const Layout& lies) {
   using models::Recompute;
-  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
+  const cluster::Mesh mesh(cluster.size(), cluster.rank(), lies.degrees);
   const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
-  for (const models::MemoryFormat& format : {models::MemoryFormat{},
-                                             {.recompute = Recompute::selective},
-                                             {.recompute = Recompute::full},
-                                             {.recompute = Recompute::full, .group_layers = 2}}) {
+  for (models::MemoryFormat format : {models::MemoryFormat{},
+                                      {.recompute = Recompute::selective},
+                                      {.recompute = Recompute::full},
+                                      {.recompute = Recompute::full, .group_layers = 2}}) {
+    format.overlap = lies.overlap;
     check_memory_with(format, config, *exchange);
   }
 }
@@ -175,9 +182,9 @@ struct Bits {
   test::StepResult result;
   std::vector<float> gradients;
 };
-Bits bits_with(models::Recompute recompute, std::int64_t group_layers, const models::ModelConfig& config,
+Bits bits_with(const test::ModelRig::Options& options, const models::ModelConfig& config,
                parallel::Exchange<Space::host>& exchange) {
-  test::ModelRig rig(config, exchange, {.longest = 32, .recompute = recompute, .group_layers = group_layers});
+  test::ModelRig rig(config, exchange, options);
   const auto batches = micro_batches(exchange.mesh().degree(Axis::data), config.vocab);
   const test::Packed& own = batches[std::size_t(exchange.mesh().index(Axis::data))];
   const test::StepResult result = test::train_micro_batch(rig, own, trained_in(batches), kCoefficients);
@@ -185,16 +192,17 @@ Bits bits_with(models::Recompute recompute, std::int64_t group_layers, const mod
 }
 
 /// Layers that are made again are what they were: rows travel between ranks a second time.
-void check_recompute(const models::ModelConfig& config, cluster::Cluster& cluster,
-                     const cluster::Degrees& degrees) {
+void check_recompute(const models::ModelConfig& config, cluster::Cluster& cluster, const Layout& lies) {
   using models::Recompute;
-  const cluster::Mesh mesh(cluster.size(), cluster.rank(), degrees);
+  const cluster::Mesh mesh(cluster.size(), cluster.rank(), lies.degrees);
   const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
   INFO(config.family << " on " << mesh.text());
-  const Bits kept = bits_with(Recompute::nothing, 1, config, *exchange);
+  test::ModelRig::Options options{.longest = 32, .overlap = lies.overlap};
+  const Bits kept = bits_with(options, config, *exchange);
   for (const auto& [recompute, group_layers] :
        {std::pair{Recompute::selective, 1}, {Recompute::full, 1}, {Recompute::full, 2}}) {
-    const Bits remade = bits_with(recompute, group_layers, config, *exchange);
+    options.recompute = recompute, options.group_layers = group_layers;
+    const Bits remade = bits_with(options, config, *exchange);
     CHECK(remade.result.loss == kept.result.loss);
     CHECK(remade.result.aux == kept.result.aux);
     CHECK(remade.result.z == kept.result.z);
@@ -220,7 +228,9 @@ void on_every_mesh(const Check& check) {
       for (const auto& [expert, width] : pairs) {
         const cluster::Degrees degrees{
             .tensor = tensor, .context = context, .expert = expert, .expert_tensor = width};
-        if (models::check_mesh(config, degrees).empty()) check(config, cluster, degrees);
+        if (!models::check_mesh(config, degrees).empty()) continue;
+        check(config, cluster, {degrees, layers::Overlap::none});
+        if (expert > 1) check(config, cluster, {degrees, layers::Overlap::halves});
       }
     }
   }

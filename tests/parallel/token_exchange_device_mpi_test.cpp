@@ -32,7 +32,7 @@ struct Moved {
   std::vector<std::int64_t> sent_rows, received_rows;
   std::int64_t block, assignments;
   std::vector<std::int32_t> positions, ids;
-  std::vector<T> arrived, back;
+  std::vector<T> arrived, back, started, started_back;
 };
 
 template <class T>
@@ -66,10 +66,12 @@ Moved<T> move_rows(Exchange<S>& exchange, const RankTokens& input, Queue<S> queu
   const View<std::int32_t, 2, S> ids = put(input.ids, kTopK);
   const View<std::int32_t, 1, S> counts = put(input.counts, 1).flat();
   const View<T, 2, S> from = put(std::vector<T>(input.rows.begin(), input.rows.end()), input.width);
-  const auto dispatch = plan_dispatch(
-      exchange,
-      PlanDispatch<S>{.name = "counts", .ids = ids, .counts = counts, .kept = kept, .staging = staging},
-      queue);
+  const RoutedTokens<S> tokens{ids, counts};
+  const auto dispatch =
+      plan_dispatch(
+          exchange,
+          PlanDispatch<S>{.name = "counts", .tokens = {&tokens, 1}, .kept = kept, .staging = staging}, queue)
+          .front();
   const View<T, 2, S> there = filled(dispatch.tokens_here(), input.width, T(0.0f));
   const View<std::int32_t, 2, S> ids_there = filled(dispatch.tokens_here(), kTopK, std::int32_t{-1});
   const View<T, 2, S> back = filled(input.tokens, input.width, T(-1.0f));
@@ -77,6 +79,12 @@ Moved<T> move_rows(Exchange<S>& exchange, const RankTokens& input, Queue<S> queu
   dispatch_rows<std::int32_t>(exchange, {"ids", dispatch, ids, ids_there}, workspace, queue);
   combine_rows<T>(exchange, {"back", dispatch, there, back}, workspace, queue);
   REQUIRE(workspace.used_bytes() == 0);
+  const View<T, 2, S> started = filled(dispatch.tokens_here(), input.width, T(0.0f));
+  const View<T, 2, S> started_back = filled(input.tokens, input.width, T(-1.0f));
+  StartedDispatch<T, S> going(exchange, {"there", dispatch, from, started}, workspace, queue);
+  going.finish(queue);
+  StartedCombine<T, S> coming(exchange, {"back", dispatch, started, started_back}, workspace, queue);
+  coming.finish(queue);
   exchange.wait({Axis::world, "test"}, queue);
   return {.sent_rows = dispatch.sent_rows,
           .received_rows = dispatch.received_rows,
@@ -85,7 +93,9 @@ Moved<T> move_rows(Exchange<S>& exchange, const RankTokens& input, Queue<S> queu
           .positions = values_in<std::int32_t>(dispatch.positions.flat(), queue),
           .ids = values_in<std::int32_t>(ids_there.flat(), queue),
           .arrived = values_in<T>(there.flat(), queue),
-          .back = values_in<T>(back.flat(), queue)};
+          .back = values_in<T>(back.flat(), queue),
+          .started = values_in<T>(started.flat(), queue),
+          .started_back = values_in<T>(started_back.flat(), queue)};
 }
 
 std::vector<Mesh> expert_grids(const cluster::Cluster& cluster) {
@@ -121,6 +131,8 @@ TEMPLATE_TEST_CASE("tokens of device memory come to their experts and go back as
         REQUIRE(moved.ids == expected.ids);
         REQUIRE(std::vector<float>(moved.arrived.begin(), moved.arrived.end()) == expected.arrived);
         REQUIRE(std::vector<float>(moved.back.begin(), moved.back.end()) == expected.back);
+        REQUIRE(same_bits(moved.started, moved.arrived));
+        REQUIRE(same_bits(moved.started_back, moved.back));
       }
   }
 }

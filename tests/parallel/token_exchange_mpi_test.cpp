@@ -49,13 +49,10 @@ struct Routes {
 
 Dispatch<Space::host> plan(Exchange<Space::host>& exchange, const Routes& routes, Arena<Space::host>& kept) {
   Staging<Space::host> staging("counts");
-  return plan_dispatch<Space::host>(exchange,
-                                    {.name = "counts",
-                                     .ids = routes.ids.view(),
-                                     .counts = routes.counts.view(),
-                                     .kept = kept,
-                                     .staging = staging},
-                                    {});
+  const RoutedTokens<Space::host> tokens{routes.ids.view(), routes.counts.view()};
+  return plan_dispatch<Space::host>(
+             exchange, {.name = "counts", .tokens = {&tokens, 1}, .kept = kept, .staging = staging}, {})
+      .front();
 }
 
 /// The tokens of a rank. A row says whose it is: rank, token.
@@ -173,6 +170,45 @@ TEST_CASE("combine is the adjoint of dispatch") {
     combine_rows<float>(exchange, {"back", dispatch, dy.view(), dx.view()}, workspace);
     CHECK(cluster.all_reduce("left", dot(dy, y), Reduction::sum) ==
           cluster.all_reduce("right", dot(dx, x), Reduction::sum));
+  });
+}
+
+TEST_CASE("two parts of the tokens that are under way at once arrive as each alone") {
+  on_every_expert_grid([](Cluster& cluster, Exchange<Space::host>& exchange) {
+    Arena<Space::host> kept("test"), workspace("test workspace");
+    Staging<Space::host> staging("counts");
+    const Routes routes(cluster.rank()), others(cluster.rank() + 3);
+    const std::array parts{RoutedTokens<Space::host>{routes.ids.view(), routes.counts.view()},
+                           RoutedTokens<Space::host>{others.ids.view(), others.counts.view()}};
+    const auto both = plan_dispatch<Space::host>(
+        exchange, {.name = "counts", .tokens = parts, .kept = kept, .staging = staging}, {});
+    const auto first = plan(exchange, routes, kept), second = plan(exchange, others, kept);
+    const Tokens own(cluster.rank()), other(cluster.rank() + 3);
+    const auto come_and_go = [&](const Dispatch<Space::host>& dispatch, const Tokens& tokens) {
+      const test::Tensor<float, 2> here({dispatch.tokens_here(), kWidth}), back(tokens.rows.shape());
+      dispatch_rows<float>(exchange, {"there", dispatch, tokens.rows.view(), here.view()}, workspace);
+      combine_rows<float>(exchange, {"back", dispatch, here.view(), back.view()}, workspace);
+      return std::pair(here.values(), back.values());
+    };
+    const auto alone = come_and_go(first, own), alone_too = come_and_go(second, other);
+
+    REQUIRE(both.size() == 2);
+    const test::Tensor<float, 2> here({both[0].tokens_here(), kWidth}),
+        there({both[1].tokens_here(), kWidth});
+    const test::Tensor<float, 2> back(own.rows.shape()), back_too(other.rows.shape());
+    const ArenaScope scope(workspace);
+    using Started = StartedDispatch<float, Space::host>;
+    using StartedBack = StartedCombine<float, Space::host>;
+    Started one(exchange, {"one", both[0], own.rows.view(), here.view()}, workspace, {});
+    Started two(exchange, {"two", both[1], other.rows.view(), there.view()}, workspace, {});
+    one.finish({});
+    StartedBack one_back(exchange, {"one", both[0], here.view(), back.view()}, workspace, {});
+    two.finish({});
+    StartedBack two_back(exchange, {"two", both[1], there.view(), back_too.view()}, workspace, {});
+    one_back.finish({});
+    two_back.finish({});
+    CHECK(std::pair(here.values(), back.values()) == alone);
+    CHECK(std::pair(there.values(), back_too.values()) == alone_too);
   });
 }
 

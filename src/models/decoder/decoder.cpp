@@ -83,6 +83,7 @@ DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index) const {
                                .top_k = config_.top_k,
                                .weight_sum = weight_sum_of(config_),
                                .routing = options_.routing,
+                               .overlap = options_.overlap,
                                .weights = bindings.moe(name)};
   } else {
     layer.mlp = layers::DenseMlp<P>{.name = name + "mlp", .weights = bindings.dense_mlp(name)};

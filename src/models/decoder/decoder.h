@@ -86,6 +86,7 @@ class Decoder {
   struct Options {
     std::int64_t longest = 0;  // tokens of the longest sequence
     kernels::Routing routing = kernels::Routing::learned;
+    layers::Overlap overlap = layers::Overlap::none;
     Recompute recompute = Recompute::nothing;
     std::int64_t group_layers = 1;  // with Recompute::full
     Stages stages = {};
