@@ -5,12 +5,6 @@
 namespace moebius::kernels {
 namespace {
 
-// tests/bench/gpu_kernels.cu times both kinds. OwnTile is as fast on even groups, but under the routing of a
-// real router its launch ends, after some steps, in a failure whose cause is not known: not used until it is.
-using ForwardTile = OwnTile;
-using InputGradientTile = OwnTile;
-using WeightGradientTile = OwnTile;
-
 template <class T>
 void multiply_plainly(const plain::RowProduct<T>& op, Queue<Space::device> queue) {
   const std::int64_t groups = op.starts.shape[0] - 1, rows = op.x.shape[0], columns = op.y.shape[1];
@@ -34,7 +28,7 @@ void weight_gradient(const GroupedGemmWeightGradient<T, Space::device, G>& op, Q
   const auto [groups, out, in] = op.dw.shape;
   if constexpr (std::is_same_v<T, bf16>) {
     const bool fits = fits_grouped_product(groups, out, in, {op.dy.data, op.x.data, op.dw.data});
-    if (fits && op.dy.shape[0] > 0) return launch<into, WeightGradientTile>(op, queue);
+    if (fits && op.dy.shape[0] > 0) return launch<into>(op, queue);
   }
   multiply_plainly<into>(op, queue);
 }
@@ -48,7 +42,7 @@ void grouped_gemm_forward(const GroupedGemmForward<T, Space::device>& op, Queue<
   if (op.x.shape[0] == 0 || groups == 0 || out == 0) return;
   if constexpr (std::is_same_v<T, bf16>) {
     if (in > 0 && fits_grouped_product(groups, out, in, {op.x.data, op.w.data, op.y.data}))
-      return launch<ForwardTile>(op, queue);
+      return launch(op, queue);
   }
   multiply_plainly<T>({.x = op.x,
                        .w = op.w.data,
@@ -68,7 +62,7 @@ void grouped_gemm_input_gradient(const GroupedGemmInputGradient<T, Space::device
   if (op.dy.shape[0] == 0 || groups == 0 || in == 0) return;
   if constexpr (std::is_same_v<T, bf16>) {
     if (out > 0 && fits_grouped_product(groups, out, in, {op.dy.data, op.w.data, op.dx.data}))
-      return launch<InputGradientTile>(op, queue);
+      return launch(op, queue);
   }
   multiply_plainly<T>({.x = op.dy,
                        .w = op.w.data,

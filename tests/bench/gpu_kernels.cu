@@ -1,5 +1,5 @@
-// TFLOP/s of the products of a Qwen3-30B-A3B layer at 16,384 tokens (131,072 assignments to 128 experts),
-// each kind of tile beside the one that the operations use: one JSON line a case. torch_grouped_mm.py times
+// TFLOP/s of the products of a Qwen3-30B-A3B layer at 16,384 tokens (131,072 assignments to 128 experts): one
+// JSON line a case. torch_grouped_mm.py times
 // PyTorch on the same problems.
 //
 //   gpu_kernels            everything
@@ -122,43 +122,34 @@ struct Experts {
   View<bf16, 3, Space::device> w;
 
   [[nodiscard]] double macs() const { return double(kRows) * double(out) * double(in); }
-  [[nodiscard]] std::string name(const std::string& what, const std::string& tile) const {
+  [[nodiscard]] std::string name(const std::string& what) const {
     std::string text = "grouped ";
     text.append(what).append(" ").append(std::to_string(out)).append("x").append(std::to_string(in));
-    return text.append(" ").append(groups).append(", ").append(tile);
+    return text.append(" ").append(groups);
   }
 };
 
-template <class Tile>
-void time_rows(Bench& bench, const Experts& e, const std::string& tile) {
-  bench.time(e.name("forward", tile), e.macs(), [&](auto queue) {
-    launch<Tile>(GroupedGemmForward<bf16, Space::device>{.x = e.x, .w = e.w, .starts = e.starts, .y = e.y},
-                 queue);
+void time_rows(Bench& bench, const Experts& e) {
+  bench.time(e.name("forward"), e.macs(), [&](auto queue) {
+    launch(GroupedGemmForward<bf16, Space::device>{.x = e.x, .w = e.w, .starts = e.starts, .y = e.y}, queue);
   });
-  bench.time(e.name("input gradient", tile), e.macs(), [&](auto queue) {
-    launch<Tile>(
+  bench.time(e.name("input gradient"), e.macs(), [&](auto queue) {
+    launch(
         GroupedGemmInputGradient<bf16, Space::device>{.dy = e.dy, .w = e.w, .starts = e.starts, .dx = e.dx},
         queue);
   });
 }
 
-template <class Tile, class G>
-void time_weights(Bench& bench, const Experts& e, const std::string& tile) {
+template <class G>
+void time_weights(Bench& bench, const Experts& e) {
   const ArenaScope<Space::device> scope(bench.memory());
   const GroupedGemmWeightGradient<bf16, Space::device, G> op{
       .dy = e.dy, .x = e.x, .starts = e.starts, .dw = bench.random<G>(std::array{kGroups, e.out, e.in})};
   const std::string type = sizeof(G) == 4 ? "fp32" : "bf16";
-  bench.time(e.name("weight gradient " + type + " stored", tile), e.macs(),
-             [&](auto queue) { launch<Into::overwrite, Tile>(op, queue); });
-  bench.time(e.name("weight gradient " + type + " added", tile), e.macs(),
-             [&](auto queue) { launch<Into::add, Tile>(op, queue); });
-}
-
-template <class Tile>
-void time_tile(Bench& bench, const Experts& e, const std::string& tile) {
-  time_rows<Tile>(bench, e, tile);
-  time_weights<Tile, bf16>(bench, e, tile);
-  time_weights<Tile, float>(bench, e, tile);
+  bench.time(e.name("weight gradient " + type + " stored"), e.macs(),
+             [&](auto queue) { launch<Into::overwrite>(op, queue); });
+  bench.time(e.name("weight gradient " + type + " added"), e.macs(),
+             [&](auto queue) { launch<Into::add>(op, queue); });
 }
 
 void time_experts(Bench& bench, std::int64_t out, std::int64_t in) {
@@ -174,8 +165,9 @@ void time_experts(Bench& bench, std::int64_t out, std::int64_t in) {
                           .dy = bench.random<bf16>(std::array{kRows, out}),
                           .dx = bench.memory().make<bf16>(kRows, in),
                           .w = bench.random<bf16>(std::array{kGroups, out, in})};
-    time_tile<OwnTile>(bench, experts, "a tile a warpgroup");
-    time_tile<SharedTile>(bench, experts, "a tile two warpgroups");
+    time_rows(bench, experts);
+    time_weights<bf16>(bench, experts);
+    time_weights<float>(bench, experts);
   }
 }
 

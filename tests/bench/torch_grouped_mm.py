@@ -3,7 +3,7 @@
 
     torch_grouped_mm.py
 
-Prints one JSON line a case, with the names that gpu_kernels has up to the kind of tile. PyTorch stores the weight
+Prints one JSON line a case, with the names that gpu_kernels has. PyTorch stores the weight
 gradient in bf16 and adds in a second pass where gradients are added up: "bf16 stored" is the one to compare with.
 Needs torch and a Hopper GPU.
 """
@@ -64,7 +64,7 @@ def measure(out, width, kind, sizes):
         print(
             json.dumps(
                 {
-                    "name": f"grouped {name} {out}x{width} {kind}, torch._grouped_mm",
+                    "name": f"grouped {name} {out}x{width} {kind}",
                     "ms": round(time, 4),
                     "tflops": round(2e-9 * ROWS * out * width / time, 1),
                     "device": torch.cuda.get_device_name(),

@@ -40,33 +40,31 @@ class GroupedProducts {
 }
 
 struct ProductFactors {
-  MappedTensor a, b, result;  // result.data: null where the kernel stores without TMA
+  MappedTensor a, b, result;
 };
 
-template <Product product, Into into, class Shape, class Out>
+template <Product product, Into into, class Out>
 void launch(const ProductFactors& factors, ProductArguments<Out> arguments, Queue<Space::device> queue) {
   auto& shared = queue.device->state<GroupedProducts>();
-  constexpr auto kKernel = &grouped_product<product, into, Shape, Out>;
+  constexpr auto kKernel = &grouped_product<product, into, Out>;
   // TMA wants 1024-byte aligned memory, which the first byte of a block's is.
-  constexpr std::size_t kBytes = sizeof(ProductMemory<Shape>);
+  constexpr std::size_t kBytes = sizeof(ProductMemory);
   static_assert(kBytes <= 227 * 1024, "shared memory of a block on compute capability 9.0");
   queue.device->allow_shared_memory(reinterpret_cast<const void*>(kKernel), kBytes);
   arguments.counter = shared.counter();
   const CUtensorMap a = shared.maps().make(factors.a), b = shared.maps().make(factors.b);
-  const CUtensorMap result =
-      factors.result.data == nullptr ? CUtensorMap{} : shared.maps().make(factors.result);
+  const CUtensorMap result = shared.maps().make(factors.result);
   const unsigned blocks = unsigned(queue.device->multiprocessors());
   kKernel<<<blocks, kProductThreads, kBytes, queue.stream>>>(a, b, result, arguments);
   check(cudaGetLastError());
 }
 
-template <class Shape>
-void launch(const GroupedGemmForward<bf16, Space::device>& op, Queue<Space::device> queue) {
+inline void launch(const GroupedGemmForward<bf16, Space::device>& op, Queue<Space::device> queue) {
   const auto [groups, out, in] = op.w.shape;
   const ProductFactors factors{.a = {op.x.data, 1, op.x.shape[0], in, 2, kTileRows},
-                               .b = {op.w.data, groups, out, in, 2, Shape::kColumns},
-                               .result = {}};
-  launch<Product::forward, Into::overwrite, Shape, bf16>(
+                               .b = {op.w.data, groups, out, in, 2, kTileColumns},
+                               .result = {op.y.data, 1, op.y.shape[0], out, 2, kWarpRows}};
+  launch<Product::forward, Into::overwrite, bf16>(
       factors,
       {.starts = op.starts.data,
        .extents = {.groups = int(groups), .rows = 0, .columns = int(out), .depth = int(in)},
@@ -75,13 +73,12 @@ void launch(const GroupedGemmForward<bf16, Space::device>& op, Queue<Space::devi
       queue);
 }
 
-template <class Shape>
-void launch(const GroupedGemmInputGradient<bf16, Space::device>& op, Queue<Space::device> queue) {
+inline void launch(const GroupedGemmInputGradient<bf16, Space::device>& op, Queue<Space::device> queue) {
   const auto [groups, out, in] = op.w.shape;
   const ProductFactors factors{.a = {op.dy.data, 1, op.dy.shape[0], out, 2, kTileRows},
                                .b = {op.w.data, groups, out, in, 2, kStepDepth},
-                               .result = {}};
-  launch<Product::input_gradient, Into::overwrite, Shape, bf16>(
+                               .result = {op.dx.data, 1, op.dx.shape[0], in, 2, kWarpRows}};
+  launch<Product::input_gradient, Into::overwrite, bf16>(
       factors,
       {.starts = op.starts.data,
        .extents = {.groups = int(groups), .rows = 0, .columns = int(in), .depth = int(out)},
@@ -90,14 +87,13 @@ void launch(const GroupedGemmInputGradient<bf16, Space::device>& op, Queue<Space
       queue);
 }
 
-template <Into into, class Shape, class G>
+template <Into into, class G>
 void launch(const GroupedGemmWeightGradient<bf16, Space::device, G>& op, Queue<Space::device> queue) {
   const auto [groups, out, in] = op.dw.shape;
-  const G* mapped = sizeof(G) == 4 ? op.dw.data : nullptr;
   const ProductFactors factors{.a = {op.dy.data, 1, op.dy.shape[0], out, 2, kStepDepth},
                                .b = {op.x.data, 1, op.x.shape[0], in, 2, kStepDepth},
-                               .result = {mapped, groups, out, in, sizeof(G), kWarpRows}};
-  launch<Product::weight_gradient, into, Shape, G>(
+                               .result = {op.dw.data, groups, out, in, sizeof(G), kWarpRows}};
+  launch<Product::weight_gradient, into, G>(
       factors,
       {.starts = op.starts.data,
        .extents = {.groups = int(groups), .rows = int(out), .columns = int(in), .depth = 0},

@@ -4,12 +4,20 @@
 
 /// The products of all groups as one persistent kernel, a block a multiprocessor: a thread of the first
 /// warpgroup draws tiles from a counter in global memory and keeps TMA loading their factors into a ring of
-/// stages, two warpgroups multiply. Rows of groups are contiguous and not padded: rows that a tile reads
+/// stages, two warpgroups multiply, the second some steps behind the first: while one stores a tile, the
+/// other keeps the tensor cores busy. Rows of groups are contiguous and not padded: rows that a tile reads
 /// behind its group make results that are not stored; where rows are summed over, they are cleared in shared
 /// memory.
 namespace moebius::kernels {
 
 inline constexpr int kTileQueue = 4;  // tiles drawn ahead, at most
+inline constexpr int kStages = 4;
+/// Steps that the second warpgroup begins a tile after the first: about as long as a store. More would leave
+/// too few stages to load into.
+inline constexpr int kLead = 2;
+/// Only tiles of so many steps make the second warpgroup wait, so that the first, at most kStages ahead,
+/// cannot have begun the next such tile when it does.
+inline constexpr int kLeadSteps = 2 * kStages;
 /// Of tiles drawn, not counting the first of each block; of blocks that are done.
 inline constexpr int kCounters = 2;
 
@@ -21,17 +29,17 @@ struct ProductArguments {
   unsigned* counter;  // [kCounters] zeros; the last block leaves zeros
 };
 
-template <class Shape>
 struct ProductMemory {
   struct Stage {
     std::uint8_t a[kTileRows * kStepDepth * 2];
-    std::uint8_t b[Shape::kColumns * kStepDepth * 2];
+    std::uint8_t b[kTileColumns * kStepDepth * 2];
   };
-  alignas(1024) Stage stages[Shape::kStages];
-  std::uint8_t staging[8][Shape::kStagingBuffers * kStagingBytes];  // of a multiplying warp
-  Barrier full[Shape::kStages], empty[Shape::kStages];              // of a stage
+  alignas(1024) Stage stages[kStages];
+  std::uint8_t staging[8][kStagingBuffers * kStagingBytes];  // of a multiplying warp
+  Barrier full[kStages], empty[kStages];                     // of a stage
+  Barrier cleared[kStages];                                  // of a stage that is not full of rows
+  Barrier led;  // a tile in which the first warpgroup is kLead steps on
   Barrier tile_full[kTileQueue], tile_empty[kTileQueue];
-  Barrier turn[2];  // of a warpgroup with tiles of its own
   Tile tile[kTileQueue];
   GroupTable table;
 };
@@ -51,8 +59,8 @@ struct RingPosition {
 
 // Load.
 
-template <Product product, class Shape>
-__device__ __forceinline__ void load_step(typename ProductMemory<Shape>::Stage& stage, const Barrier& full,
+template <Product product>
+__device__ __forceinline__ void load_step(ProductMemory::Stage& stage, const Barrier& full,
                                           const CUtensorMap* a_map, const CUtensorMap* b_map,
                                           const Tile& tile, int depth) {
   if constexpr (kMajorA<product> == Major::outer) {
@@ -65,7 +73,7 @@ __device__ __forceinline__ void load_step(typename ProductMemory<Shape>::Stage& 
   if constexpr (kMajorB<product> == Major::outer) {
     const int group = product == Product::input_gradient ? tile.group : 0;
 #pragma unroll
-    for (int strip = 0; strip < Shape::kColumns / 64; ++strip)
+    for (int strip = 0; strip < kTileColumns / 64; ++strip)
       tma_load(stage.b + strip * kStripBytes, b_map, full, tile.column + 64 * strip, tile.first + depth,
                group);
   } else {
@@ -74,8 +82,8 @@ __device__ __forceinline__ void load_step(typename ProductMemory<Shape>::Stage& 
 }
 
 /// One thread of the block.
-template <Product product, class Shape, class Out>
-__device__ __forceinline__ void load_tiles(ProductMemory<Shape>& memory, const CUtensorMap* a_map,
+template <Product product, class Out>
+__device__ __forceinline__ void load_tiles(ProductMemory& memory, const CUtensorMap* a_map,
                                            const CUtensorMap* b_map, const ProductArguments<Out>& arguments) {
   prefetch_map(a_map);
   prefetch_map(b_map);
@@ -86,16 +94,16 @@ __device__ __forceinline__ void load_tiles(ProductMemory<Shape>& memory, const C
     memory.tile_empty[place.index].wait_or_trap(place.parity ^ 1);
     Tile tile{.group = -1};
     const bool is_last = next >= unsigned(memory.table.tiles);
-    if (!is_last) tile = tile_at<product, Shape>(memory.table, arguments.extents, int(next));
+    if (!is_last) tile = tile_at<product>(memory.table, arguments.extents, int(next));
     memory.tile[place.index] = tile;
     memory.tile_full[place.index].arrive();
     if (is_last) break;
     next = gridDim.x + atomicAdd(&arguments.counter[0], 1u);  // a tile ahead: its latency is hidden
     for (int depth = 0; depth < tile.depth; depth += kStepDepth, ++step) {
-      const RingPosition<Shape::kStages> at(step);
+      const RingPosition<kStages> at(step);
       memory.empty[at.index].wait_or_trap(at.parity ^ 1);
       memory.full[at.index].arrive_and_expect(sizeof(memory.stages[0]));
-      load_step<product, Shape>(memory.stages[at.index], memory.full[at.index], a_map, b_map, tile, depth);
+      load_step<product>(memory.stages[at.index], memory.full[at.index], a_map, b_map, tile, depth);
     }
   }
   __threadfence();
@@ -105,140 +113,133 @@ __device__ __forceinline__ void load_tiles(ProductMemory<Shape>& memory, const C
 
 // Multiply.
 
+__device__ __forceinline__ void release(Barrier& barrier) {
+  if (threadIdx.x % 32 == 0) barrier.arrive();
+}
+
 /// Rows behind the group in the last step of a sum over rows: cleared in both factors, so that neither
 /// another group's rows nor a NaN there take part. Each is one line of every strip, whichever way the line is
-/// swizzled.
-template <class Shape>
-__device__ __forceinline__ void clear_lines(typename ProductMemory<Shape>::Stage& stage, int first_line,
-                                            int warpgroup) {
+/// swizzled. All threads of the first warpgroup; the second waits for `cleared`.
+__device__ __forceinline__ void clear_lines(ProductMemory::Stage& stage, int first_line, Barrier& cleared) {
   const std::uint32_t strips = shared_address(&stage);  // of a, then of b
-  const int share = Shape::kWarpgroups == 2 ? warpgroup : 0, pieces = (kStepDepth - first_line) * 8;
-  for (int strip = share; strip < int(sizeof(stage)) / kStripBytes; strip += Shape::kWarpgroups) {
+  const int pieces = (kStepDepth - first_line) * 8;
+  for (int strip = 0; strip < int(sizeof(stage)) / kStripBytes; ++strip) {
     for (int piece = int(threadIdx.x) % 128; piece < pieces; piece += 128)
       store_shared(strips + std::uint32_t(strip * kStripBytes + first_line * 128 + piece * 16),
                    uint4{0, 0, 0, 0});
   }
   fence_async_proxy();
-  sync_threads<Shape::kWarpgroups * 128>(Shape::kWarpgroups == 2 ? 1 : 1 + warpgroup);
+  sync_threads<128>(1);
+  release(cleared);
 }
 
-__device__ __forceinline__ void release(Barrier& empty) {
-  if (threadIdx.x % 32 == 0) empty.arrive();
+/// A multiplying warpgroup, and where it is.
+struct Multiplier {
+  int warpgroup;                // 0 or 1
+  std::uint32_t step = 0;       // in the ring of stages
+  std::uint32_t clearings = 0;  // bit i: parity of the next time that stage i is cleared
+  std::uint32_t leads = 0;      // tiles in which the second warpgroup waited
+};
+
+template <Product product>
+__device__ __forceinline__ void await_stage(ProductMemory& memory, const Tile& tile, int depth,
+                                            Multiplier& self) {
+  const RingPosition<kStages> at(self.step);
+  memory.full[at.index].wait(at.parity);
+  if (product != Product::weight_gradient || tile.depth - depth >= kStepDepth) return;
+  if (self.warpgroup == 0) {
+    clear_lines(memory.stages[at.index], tile.depth - depth, memory.cleared[at.index]);
+  } else {
+    memory.cleared[at.index].wait(self.clearings >> at.index & 1);
+  }
+  self.clearings ^= 1u << at.index;
 }
 
-/// Warpgroups with tiles of their own multiply in turn, the other one's stores go on meanwhile. The turns
-/// also keep the parities of `full` unambiguous: nobody waits for a stage before all earlier ones were waited
-/// for.
-template <class Shape>
-__device__ __forceinline__ void take_turn(ProductMemory<Shape>& memory, int warpgroup, std::uint32_t count) {
-  if constexpr (Shape::kWarpgroups == 1) memory.turn[warpgroup].wait((count / 2 + 1 + warpgroup) % 2);
-}
-template <class Shape>
-__device__ __forceinline__ void pass_turn(ProductMemory<Shape>& memory, int warpgroup) {
-  if constexpr (Shape::kWarpgroups == 1) memory.turn[1 - warpgroup].arrive();
-}
-
-/// All steps of a tile, the first `Blocks` blocks of rows and `Columns` columns of it; `step` is their place
-/// in the ring. A stage is handed back when the products of the next one have been queued behind its own.
-template <Product product, int Columns, int Blocks, class Shape>
-__device__ __forceinline__ void multiply(ProductMemory<Shape>& memory, const Tile& tile, int warpgroup,
-                                         std::uint32_t& step,
-                                         float (&d)[Shape::kBlocks][Shape::kColumns / 2]) {
-  constexpr std::uint64_t kBlock = 64 * 128 >> 4;  // 64 rows of a, or a strip of it, in a description
-  const std::uint32_t first_block = Shape::kWarpgroups == 2 ? std::uint32_t(warpgroup) * 64 * 128 : 0;
+/// All steps of a tile, the first `Columns` columns of it. A stage is handed back when the products of the
+/// next one have been queued behind its own.
+template <Product product, int Columns>
+__device__ __forceinline__ void multiply(ProductMemory& memory, const Tile& tile, Multiplier& self,
+                                         float (&d)[kTileColumns / 2]) {
+  const std::uint32_t first_block = std::uint32_t(self.warpgroup) * 64 * 128;  // 64 rows of a, or a strip
+  const bool leads = self.warpgroup == 0 && tile.steps() >= kLeadSteps;
   std::uint32_t before = 0;
-  for (int depth = 0; depth < tile.depth; depth += kStepDepth, ++step) {
-    const RingPosition<Shape::kStages> at(step);
-    auto& stage = memory.stages[at.index];
-    memory.full[at.index].wait(at.parity);
-    if constexpr (product == Product::weight_gradient) {
-      if (tile.depth - depth < kStepDepth) clear_lines<Shape>(stage, tile.depth - depth, warpgroup);
-    }
+  for (int depth = 0; depth < tile.depth; depth += kStepDepth, ++self.step) {
+    await_stage<product>(memory, tile, depth, self);
+    const std::uint32_t index = self.step % kStages;
+    const auto& stage = memory.stages[index];
     const std::uint64_t a = wgmma_factor<kMajorA<product>>(shared_address(stage.a) + first_block);
     const std::uint64_t b = wgmma_factor<kMajorB<product>>(shared_address(stage.b));
     wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < kStepDepth / 16; ++k) {
-#pragma unroll
-      for (int block = 0; block < Blocks; ++block)
-        wgmma<kMajorA<product>, kMajorB<product>>(Width<Columns>{}, d[block],
-                                                  a + block * kBlock + k * kWgmmaStep<kMajorA<product>>,
-                                                  b + k * kWgmmaStep<kMajorB<product>>);
-    }
+    for (int k = 0; k < kStepDepth / 16; ++k)
+      wgmma<kMajorA<product>, kMajorB<product>>(Width<Columns>{}, d, a + k * kWgmmaStep<kMajorA<product>>,
+                                                b + k * kWgmmaStep<kMajorB<product>>);
     wgmma_commit();
+    if (leads && depth == kLead * kStepDepth) release(memory.led);
     if (depth > 0) {
       wgmma_wait<1>();
       release(memory.empty[before]);
     }
-    before = at.index;
+    before = index;
   }
-  pass_turn<Shape>(memory, warpgroup);
   wgmma_wait<0>();
   if (tile.depth > 0) release(memory.empty[before]);
-#pragma unroll
-  for (int block = 0; block < Shape::kBlocks; ++block) wgmma_settle(d[block]);
+  wgmma_settle(d);
 }
 
 /// Only as many columns as exist, in steps that pay.
-template <Product product, int Blocks, class Shape>
-__device__ __forceinline__ void multiply(ProductMemory<Shape>& memory, const Tile& tile, int columns,
-                                         int warpgroup, std::uint32_t& step,
-                                         float (&d)[Shape::kBlocks][Shape::kColumns / 2]) {
+template <Product product>
+__device__ __forceinline__ void multiply(ProductMemory& memory, const Tile& tile, int columns,
+                                         Multiplier& self, float (&d)[kTileColumns / 2]) {
   if (columns > 128) {
-    multiply<product, Shape::kColumns, Blocks>(memory, tile, warpgroup, step, d);
+    multiply<product, kTileColumns>(memory, tile, self, d);
   } else if (columns > 64) {
-    multiply<product, 128, Blocks>(memory, tile, warpgroup, step, d);
+    multiply<product, 128>(memory, tile, self, d);
   } else {
-    multiply<product, 64, Blocks>(memory, tile, warpgroup, step, d);
-  }
-}
-
-template <int Blocks, int Count>
-__device__ __forceinline__ void clear(float (&d)[Blocks][Count]) {
-#pragma unroll
-  for (int block = 0; block < Blocks; ++block) {
-#pragma unroll
-    for (int i = 0; i < Count; ++i) d[block][i] = 0;
+    multiply<product, 64>(memory, tile, self, d);
   }
 }
 
 /// Hands on the stages of a tile in which this warpgroup has no rows.
-template <class Shape>
-__device__ __forceinline__ void skip_steps(ProductMemory<Shape>& memory, const Tile& tile,
-                                           std::uint32_t& step) {
-  for (int depth = 0; depth < tile.depth; depth += kStepDepth, ++step) {
-    const RingPosition<Shape::kStages> at(step);
-    memory.full[at.index].wait(at.parity);
+template <Product product>
+__device__ __forceinline__ void skip_steps(ProductMemory& memory, const Tile& tile, Multiplier& self) {
+  for (int depth = 0; depth < tile.depth; depth += kStepDepth, ++self.step) {
+    await_stage<product>(memory, tile, depth, self);
     __syncwarp();
-    release(memory.empty[at.index]);
+    release(memory.empty[self.step % kStages]);
   }
 }
 
 // Store.
 
-/// The rows of one block of 64 that this warp holds; `rows` and `columns` exist from `row` and the tile's
-/// column on.
-template <Product product, Into into, class Shape, class Out>
-__device__ __forceinline__ void store_rows(float (&d)[Shape::kColumns / 2], std::uint8_t* buffers,
+/// The rows that this warp holds; `rows` and `columns` exist from `row` and the tile's column on.
+template <Product product, Into into, class Out>
+__device__ __forceinline__ void store_rows(float (&d)[kTileColumns / 2], std::uint8_t* buffers,
                                            const Tile& tile, int row, const CUtensorMap* result_map,
                                            const ProductArguments<Out>& arguments) {
   const ProductExtents& extents = arguments.extents;
   const int rows = tile.rows - row, columns = extents.columns - tile.column;
   if (rows <= 0) return;
-  if constexpr (sizeof(Out) == 4) {
-    store_warp<into, Shape::kColumns, Shape::kStagingBuffers>(
-        d, buffers, MappedResult{result_map, tile.row + row, tile.column, tile.group, columns});
-  } else {
+  // The map knows where the result ends, but not where a group's rows do. TMA would round bf16 before adding.
+  const bool is_mapped =
+      product == Product::weight_gradient ? sizeof(Out) == 4 || into == Into::overwrite : rows >= kWarpRows;
+  if (is_mapped) {
+    const int group = product == Product::weight_gradient ? tile.group : 0;
+    store_warp<into, Out>(d, buffers, MappedResult{result_map, tile.row + row, tile.column, group, columns});
+    return;
+  }
+  if constexpr (sizeof(Out) == 2) {
     const std::int64_t group_row =
         product == Product::weight_gradient ? std::int64_t(tile.group) * extents.rows : 0;
     Out* first = arguments.result + (group_row + tile.row + row) * extents.columns + tile.column;
-    store_warp<into, Shape::kColumns>(d, shared_address(buffers),
-                                      WarpResult<Out>{first, extents.columns, rows, columns});
+    if (threadIdx.x % 32 == 0) tma_wait_read<0>();
+    store_warp<into, kTileColumns>(d, shared_address(buffers),
+                                   WarpResult<Out>{first, extents.columns, rows, columns});
   }
 }
 
 /// The old values of the tile that this warp will add to, on their way to L2 while it is computed.
-template <class Shape, class Out>
+template <class Out>
 __device__ __forceinline__ void prefetch_rows(const Tile& tile, int row,
                                               const ProductArguments<Out>& arguments) {
   const ProductExtents& extents = arguments.extents;
@@ -246,81 +247,67 @@ __device__ __forceinline__ void prefetch_rows(const Tile& tile, int row,
   if (tile.depth == 0 || lane >= kWarpRows || row + lane >= tile.rows) return;
   const std::int64_t at = std::int64_t(tile.group) * extents.rows + tile.row + row + lane;
   prefetch_l2(arguments.result + at * extents.columns + tile.column,
-              std::uint32_t(min(Shape::kColumns, extents.columns - tile.column)) * sizeof(Out));
+              std::uint32_t(min(kTileColumns, extents.columns - tile.column)) * sizeof(Out));
 }
 
 /// All threads of the multiplying warpgroups.
-template <Product product, Into into, class Shape, class Out>
-__device__ __forceinline__ void multiply_tiles(ProductMemory<Shape>& memory, const CUtensorMap* result_map,
+template <Product product, Into into, class Out>
+__device__ __forceinline__ void multiply_tiles(ProductMemory& memory, const CUtensorMap* result_map,
                                                const ProductArguments<Out>& arguments) {
-  const int warp = int(threadIdx.x) / 32 - 4, warpgroup = warp / 4;
-  const int first_row = (Shape::kWarpgroups == 2 ? warpgroup * 64 : 0),
-            warp_row = first_row + warp % 4 * kWarpRows;
+  const int warp = int(threadIdx.x) / 32 - 4;
+  Multiplier self{.warpgroup = warp / 4};
+  const int first_row = self.warpgroup * 64, warp_row = first_row + warp % 4 * kWarpRows;
   std::uint8_t* buffers = memory.staging[warp];
-  std::uint32_t step = 0;
   for (std::uint32_t count = 0;; ++count) {
     const RingPosition<kTileQueue> place(count);
     memory.tile_full[place.index].wait(place.parity);
     const Tile tile = memory.tile[place.index];
     memory.tile_empty[place.index].arrive();
     if (tile.group < 0) break;
-    if (Shape::kWarpgroups == 1 && int(count % 2) != warpgroup) {  // the other warpgroup's
-      step += std::uint32_t(tile.steps());
-      continue;
-    }
-    take_turn<Shape>(memory, warpgroup, count);
-    if (into == Into::add && tile.depth == 0) {  // nothing to add
-      pass_turn<Shape>(memory, warpgroup);
-      continue;
-    }
-    if constexpr (into == Into::add && sizeof(Out) == 2) {
+    if (into == Into::add && tile.depth == 0) continue;  // nothing to add
+    if constexpr (into == Into::add && sizeof(Out) == 2) prefetch_rows(tile, warp_row, arguments);
+    float d[kTileColumns / 2];
 #pragma unroll
-      for (int block = 0; block < Shape::kBlocks; ++block)
-        prefetch_rows<Shape>(tile, warp_row + 64 * block, arguments);
-    }
-    float d[Shape::kBlocks][Shape::kColumns / 2];
-    clear(d);
-    const int columns = arguments.extents.columns - tile.column;
-    if (product != Product::weight_gradient && tile.rows <= first_row) {  // else both clear lines together
-      skip_steps(memory, tile, step);
-    } else if (Shape::kBlocks == 2 && tile.rows > 64) {
-      multiply<product, Shape::kBlocks>(memory, tile, columns, warpgroup, step, d);
+    for (float& value : d) value = 0;
+    if (self.warpgroup == 1 && tile.steps() >= kLeadSteps) memory.led.wait(self.leads++ % 2);
+    if (tile.rows <= first_row) {
+      skip_steps<product>(memory, tile, self);
     } else {
-      multiply<product, 1>(memory, tile, columns, warpgroup, step, d);
+      multiply<product>(memory, tile, arguments.extents.columns - tile.column, self, d);
     }
-#pragma unroll
-    for (int block = 0; block < Shape::kBlocks; ++block)
-      store_rows<product, into, Shape>(d[block], buffers, tile, warp_row + 64 * block, result_map, arguments);
+    store_rows<product, into>(d, buffers, tile, warp_row, result_map, arguments);
   }
-  if (sizeof(Out) == 4 && threadIdx.x % 32 == 0) tma_wait_all();
+  if (threadIdx.x % 32 == 0) tma_wait_all();
   __syncwarp();
 }
 
-template <Product product, Into into, class Shape, class Out>
+template <Product product, Into into, class Out>
 __global__ void __launch_bounds__(kProductThreads, 1)
     grouped_product(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap b_map,
                     const __grid_constant__ CUtensorMap result_map,
                     const __grid_constant__ ProductArguments<Out> arguments) {
   extern __shared__ __align__(1024) std::uint8_t dynamic_memory[];
   if (shared_address(dynamic_memory) % 1024 != 0) __trap();  // the swizzle goes by address
-  auto& memory = *reinterpret_cast<ProductMemory<Shape>*>(dynamic_memory);
+  auto& memory = *reinterpret_cast<ProductMemory*>(dynamic_memory);
   if (threadIdx.x == 0) {
-    constexpr int kReaders = 4 * Shape::kWarpgroups;  // warps
-    for (int i = 0; i < Shape::kStages; ++i) memory.full[i].init(1), memory.empty[i].init(kReaders);
-    for (int i = 0; i < kTileQueue; ++i) memory.tile_full[i].init(1), memory.tile_empty[i].init(256);
-    for (Barrier& turn : memory.turn) turn.init(128);
+    for (Barrier& barrier : memory.full) barrier.init(1);
+    for (Barrier& barrier : memory.empty) barrier.init(8);  // multiplying warps
+    for (Barrier& barrier : memory.cleared) barrier.init(4);
+    memory.led.init(4);
+    for (Barrier& barrier : memory.tile_full) barrier.init(1);
+    for (Barrier& barrier : memory.tile_empty) barrier.init(256);  // multiplying threads
     publish_barriers();
   }
-  make_table<product, Shape>(memory.table, arguments.starts, arguments.extents);
-  constexpr int kMultiplyRegisters = Shape::kWarpgroups == 2 ? 232 : 240;
+  make_table<product>(memory.table, arguments.starts, arguments.extents);
+  constexpr int kMultiplyRegisters = 232;
   constexpr int kLoadRegisters = 3 * 168 - 2 * kMultiplyRegisters;  // 168: of 384 threads that share 64 Ki
   if (threadIdx.x < 128) {
     shrink_registers<kLoadRegisters>();
-    if (threadIdx.x == 0) load_tiles<product, Shape>(memory, &a_map, &b_map, arguments);
+    if (threadIdx.x == 0) load_tiles<product>(memory, &a_map, &b_map, arguments);
     __syncwarp();
   } else {
     grow_registers<kMultiplyRegisters>();
-    multiply_tiles<product, into, Shape>(memory, &result_map, arguments);
+    multiply_tiles<product, into>(memory, &result_map, arguments);
   }
 }
 

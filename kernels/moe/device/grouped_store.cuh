@@ -12,7 +12,7 @@
 namespace moebius::kernels {
 
 inline constexpr int kWarpRows = 16;
-inline constexpr int kStagingBytes = kWarpRows * 128;
+inline constexpr int kStagingBytes = kWarpRows * 128, kStagingBuffers = 2;
 
 /// Where a warp stores: its part of a result whose rows are `stride` apart. Columns are multiples of 8.
 template <class Out>
@@ -140,28 +140,48 @@ struct MappedResult {
   int columns;  // that exist from there on
 };
 
-/// Copies out (or adds, in L2) by TMA from `Buffers` buffers in turn, so that the last ones are still being
-/// read when the next are filled; the map cuts off what does not exist. Whoever called this calls
-/// tma_wait_all before the block's shared memory goes away.
-template <Into into, int Columns, int Buffers, int Count>
-__device__ __forceinline__ void store_warp(float (&d)[Count], std::uint8_t* buffers,
+/// Columns `column` on, as many as 128 bytes hold, to the buffer.
+template <int Count>
+__device__ __forceinline__ void stage_columns(const float (&d)[Count], int column, std::uint32_t buffer,
+                                              float /*type of the result*/) {
+  const int lane = int(threadIdx.x) % 32;
+#pragma unroll
+  for (int part = 0; part < 4; ++part) {  // 8 columns each
+    const float* e = d + (column / 8 + part) * 4;
+    const std::uint32_t address =
+        staged(buffer, lane / 4, 2 * part + lane / 2 % 2) + std::uint32_t(lane % 2 * 8);
+    store_shared(address, e[0], e[1]);
+    store_shared(address + 8 * 128, e[2], e[3]);  // row + 8: the same permutation
+  }
+}
+template <int Count>
+__device__ __forceinline__ void stage_columns(const float (&d)[Count], int column, std::uint32_t buffer,
+                                              bf16 /*type of the result*/) {
+  const int lane = int(threadIdx.x) % 32;
+#pragma unroll
+  for (int pair = 0; pair < 4; ++pair) {  // 16 columns: rows 0 to 7 and 8 to 15 of 8, then of the next 8
+    const float* e = d + (column / 8 + 2 * pair) * 4;
+    store_matrices(staged(buffer, lane % 16, 2 * pair + lane / 16),
+                   {two_bf16(e[0], e[1]), two_bf16(e[2], e[3]), two_bf16(e[4], e[5]), two_bf16(e[6], e[7])});
+  }
+}
+
+/// Copies out (or adds, in L2) by TMA from kStagingBuffers buffers in turn, so that the last ones are still
+/// being read when the next are filled; the map cuts off what does not exist. Whoever called this calls
+/// tma_wait_read<0> before the buffers are used otherwise, and tma_wait_all before the block ends.
+template <Into into, class Out, int Count>
+__device__ __forceinline__ void store_warp(const float (&d)[Count], std::uint8_t* buffers,
                                            const MappedResult& result) {
-  static_assert(Columns / 32 % Buffers == 0, "the next call begins with the first buffer again");
-  const int lane = int(threadIdx.x) % 32, row = lane / 4;
+  constexpr int kColumns = 128 / int(sizeof(Out));  // of a buffer
+  static_assert(2 * Count / kColumns % kStagingBuffers == 0, "the next call begins with the first buffer");
+  const int lane = int(threadIdx.x) % 32;
 #pragma unroll
-  for (int column = 0; column < Columns; column += 32) {
+  for (int column = 0; column < 2 * Count; column += kColumns) {
     if (column >= result.columns) break;
-    std::uint8_t* buffer = buffers + column / 32 % Buffers * kStagingBytes;
-    if (lane == 0) tma_wait_read<Buffers - 1>();
+    std::uint8_t* buffer = buffers + column / kColumns % kStagingBuffers * kStagingBytes;
+    if (lane == 0) tma_wait_read<kStagingBuffers - 1>();
     __syncwarp();
-#pragma unroll
-    for (int part = 0; part < 4; ++part) {  // 8 columns each
-      const float* e = d + (column / 8 + part) * 4;
-      const int piece = 2 * part + lane / 2 % 2;
-      const std::uint32_t address = staged(shared_address(buffer), row, piece) + std::uint32_t(lane % 2 * 8);
-      store_shared(address, e[0], e[1]);
-      store_shared(address + 8 * 128, e[2], e[3]);  // row + 8: the same permutation
-    }
+    stage_columns(d, column, shared_address(buffer), Out());
     fence_async_proxy();
     __syncwarp();
     if (lane != 0) continue;
@@ -171,7 +191,7 @@ __device__ __forceinline__ void store_warp(float (&d)[Count], std::uint8_t* buff
       tma_store(result.map, buffer, result.column + column, result.row, result.group);
     }
   }
-  if (lane == 0 && result.columns < Columns) tma_wait_read<0>();  // the turn was not finished
+  if (lane == 0 && result.columns < 2 * Count) tma_wait_read<0>();  // the turn was not finished
 }
 
 }  // namespace moebius::kernels

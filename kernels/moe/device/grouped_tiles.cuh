@@ -10,24 +10,9 @@ namespace moebius::kernels {
 enum class Product : std::uint8_t { forward, input_gradient, weight_gradient };
 
 inline constexpr int kMaxGroups = 256;
-inline constexpr int kTileRows = 128, kStepDepth = 64;
+/// A tile is computed in steps of kStepDepth by two warpgroups, 64 rows each.
+inline constexpr int kTileRows = 128, kTileColumns = 256, kStepDepth = 64;
 inline constexpr int kProductThreads = 384;  // a warpgroup that loads, two that multiply
-
-/// A tile of kTileRows x Columns, computed in steps of kStepDepth, by both multiplying warpgroups (64 rows
-/// each) or by one, while the other stores the tile before and begins the next: that hides the stores, at the
-/// price of more accumulators a thread and therefore narrower tiles.
-template <int Columns_, int Warpgroups_, int Stages_, int StagingBuffers_>
-struct TileShape {
-  static constexpr int kColumns = Columns_;
-  static constexpr int kWarpgroups = Warpgroups_;
-  static constexpr int kBlocks = 2 / Warpgroups_;  // of 64 rows, of a warpgroup
-  static constexpr int kStages = Stages_;
-  static constexpr int kStagingBuffers = StagingBuffers_;  // of kStagingBytes, of a warp
-};
-/// OwnTile: 192 of a thread's 240 registers are accumulators. Where ptxas warns of serialized products
-/// (C7512), what surrounds them needs too many others, and the kernel is several times slower.
-using SharedTile = TileShape<256, 2, 4, 2>;
-using OwnTile = TileShape<192, 1, 4, 3>;
 
 /// What does not depend on the sizes of the groups. The result of a tile has `columns` columns in all.
 struct ProductExtents {
@@ -80,10 +65,10 @@ __device__ __forceinline__ void count_tiles(GroupTable& table, int groups, int c
 }
 
 /// All threads of the block; they synchronise.
-template <Product product, class Shape>
+template <Product product>
 __device__ __forceinline__ void make_table(GroupTable& table, const int* starts,
                                            const ProductExtents& extents) {
-  const int groups = extents.groups, column_tiles = tiles_along(extents.columns, Shape::kColumns);
+  const int groups = extents.groups, column_tiles = tiles_along(extents.columns, kTileColumns);
   for (int g = int(threadIdx.x); g <= groups; g += kProductThreads) table.start[g] = starts[g];
   __syncthreads();
   if constexpr (product == Product::weight_gradient) {
@@ -105,9 +90,9 @@ __device__ __forceinline__ void make_table(GroupTable& table, const int* starts,
 
 /// Columns go fastest, then rows: the blocks that run together share rows of activations and a group's
 /// weight.
-template <Product product, class Shape>
+template <Product product>
 __device__ __forceinline__ Tile tile_at(const GroupTable& table, const ProductExtents& extents, int index) {
-  const int column_tiles = tiles_along(extents.columns, Shape::kColumns);
+  const int column_tiles = tiles_along(extents.columns, kTileColumns);
   Tile tile;
   if constexpr (product == Product::weight_gradient) {
     const int tiles_each = tiles_along(extents.rows, kTileRows) * column_tiles;
@@ -131,7 +116,7 @@ __device__ __forceinline__ Tile tile_at(const GroupTable& table, const ProductEx
     tile.first = 0;
     tile.depth = extents.depth;
   }
-  tile.column = index % column_tiles * Shape::kColumns;
+  tile.column = index % column_tiles * kTileColumns;
   return tile;
 }
 
