@@ -40,7 +40,7 @@ class GroupedProducts {
 }
 
 struct ProductFactors {
-  MappedTensor a, b, result;
+  MappedTensor a, b, result;  // result.data: null where the kernel stores without TMA
 };
 
 template <Product product, Into into, class Out>
@@ -53,7 +53,8 @@ void launch(const ProductFactors& factors, ProductArguments<Out> arguments, Queu
   queue.device->allow_shared_memory(reinterpret_cast<const void*>(kKernel), kBytes);
   arguments.counter = shared.counter();
   const CUtensorMap a = shared.maps().make(factors.a), b = shared.maps().make(factors.b);
-  const CUtensorMap result = shared.maps().make(factors.result);
+  const CUtensorMap result =
+      factors.result.data == nullptr ? CUtensorMap{} : shared.maps().make(factors.result);
   const unsigned blocks = unsigned(queue.device->multiprocessors());
   kKernel<<<blocks, kProductThreads, kBytes, queue.stream>>>(a, b, result, arguments);
   check(cudaGetLastError());
@@ -63,7 +64,7 @@ inline void launch(const GroupedGemmForward<bf16, Space::device>& op, Queue<Spac
   const auto [groups, out, in] = op.w.shape;
   const ProductFactors factors{.a = {op.x.data, 1, op.x.shape[0], in, 2, kTileRows},
                                .b = {op.w.data, groups, out, in, 2, kTileColumns},
-                               .result = {op.y.data, 1, op.y.shape[0], out, 2, kWarpRows}};
+                               .result = {}};
   launch<Product::forward, Into::overwrite, bf16>(
       factors,
       {.starts = op.starts.data,
@@ -77,7 +78,7 @@ inline void launch(const GroupedGemmInputGradient<bf16, Space::device>& op, Queu
   const auto [groups, out, in] = op.w.shape;
   const ProductFactors factors{.a = {op.dy.data, 1, op.dy.shape[0], out, 2, kTileRows},
                                .b = {op.w.data, groups, out, in, 2, kStepDepth},
-                               .result = {op.dx.data, 1, op.dx.shape[0], in, 2, kWarpRows}};
+                               .result = {}};
   launch<Product::input_gradient, Into::overwrite, bf16>(
       factors,
       {.starts = op.starts.data,
@@ -90,9 +91,10 @@ inline void launch(const GroupedGemmInputGradient<bf16, Space::device>& op, Queu
 template <Into into, class G>
 void launch(const GroupedGemmWeightGradient<bf16, Space::device, G>& op, Queue<Space::device> queue) {
   const auto [groups, out, in] = op.dw.shape;
+  const G* mapped = sizeof(G) == 4 ? op.dw.data : nullptr;
   const ProductFactors factors{.a = {op.dy.data, 1, op.dy.shape[0], out, 2, kStepDepth},
                                .b = {op.x.data, 1, op.x.shape[0], in, 2, kStepDepth},
-                               .result = {op.dw.data, groups, out, in, sizeof(G), kWarpRows}};
+                               .result = {mapped, groups, out, in, sizeof(G), kWarpRows}};
   launch<Product::weight_gradient, into, G>(
       factors,
       {.starts = op.starts.data,

@@ -12,12 +12,6 @@ namespace moebius::kernels {
 
 inline constexpr int kTileQueue = 4;  // tiles drawn ahead, at most
 inline constexpr int kStages = 4;
-/// Steps that the second warpgroup begins a tile after the first: about as long as a store. More would leave
-/// too few stages to load into.
-inline constexpr int kLead = 2;
-/// Only tiles of so many steps make the second warpgroup wait, so that the first, at most kStages ahead,
-/// cannot have begun the next such tile when it does.
-inline constexpr int kLeadSteps = 2 * kStages;
 /// Of tiles drawn, not counting the first of each block; of blocks that are done.
 inline constexpr int kCounters = 2;
 
@@ -37,8 +31,6 @@ struct ProductMemory {
   alignas(1024) Stage stages[kStages];
   std::uint8_t staging[8][kStagingBuffers * kStagingBytes];  // of a multiplying warp
   Barrier full[kStages], empty[kStages];                     // of a stage
-  Barrier cleared[kStages];                                  // of a stage that is not full of rows
-  Barrier led;  // a tile in which the first warpgroup is kLead steps on
   Barrier tile_full[kTileQueue], tile_empty[kTileQueue];
   Tile tile[kTileQueue];
   GroupTable table;
@@ -119,41 +111,24 @@ __device__ __forceinline__ void release(Barrier& barrier) {
 
 /// Rows behind the group in the last step of a sum over rows: cleared in both factors, so that neither
 /// another group's rows nor a NaN there take part. Each is one line of every strip, whichever way the line is
-/// swizzled. All threads of the first warpgroup; the second waits for `cleared`.
-__device__ __forceinline__ void clear_lines(ProductMemory::Stage& stage, int first_line, Barrier& cleared) {
+/// swizzled. All multiplying threads.
+__device__ __forceinline__ void clear_lines(ProductMemory::Stage& stage, int first_line, int warpgroup) {
   const std::uint32_t strips = shared_address(&stage);  // of a, then of b
   const int pieces = (kStepDepth - first_line) * 8;
-  for (int strip = 0; strip < int(sizeof(stage)) / kStripBytes; ++strip) {
+  for (int strip = warpgroup; strip < int(sizeof(stage)) / kStripBytes; strip += 2) {
     for (int piece = int(threadIdx.x) % 128; piece < pieces; piece += 128)
       store_shared(strips + std::uint32_t(strip * kStripBytes + first_line * 128 + piece * 16),
                    uint4{0, 0, 0, 0});
   }
   fence_async_proxy();
-  sync_threads<128>(1);
-  release(cleared);
+  sync_threads<256>(1);
 }
 
-/// A multiplying warpgroup, and where it is.
+/// A multiplying warpgroup, and where it is in the ring of stages.
 struct Multiplier {
-  int warpgroup;                // 0 or 1
-  std::uint32_t step = 0;       // in the ring of stages
-  std::uint32_t clearings = 0;  // bit i: parity of the next time that stage i is cleared
-  std::uint32_t leads = 0;      // tiles in which the second warpgroup waited
+  int warpgroup;  // 0 or 1
+  std::uint32_t step = 0;
 };
-
-template <Product product>
-__device__ __forceinline__ void await_stage(ProductMemory& memory, const Tile& tile, int depth,
-                                            Multiplier& self) {
-  const RingPosition<kStages> at(self.step);
-  memory.full[at.index].wait(at.parity);
-  if (product != Product::weight_gradient || tile.depth - depth >= kStepDepth) return;
-  if (self.warpgroup == 0) {
-    clear_lines(memory.stages[at.index], tile.depth - depth, memory.cleared[at.index]);
-  } else {
-    memory.cleared[at.index].wait(self.clearings >> at.index & 1);
-  }
-  self.clearings ^= 1u << at.index;
-}
 
 /// All steps of a tile, the first `Columns` columns of it. A stage is handed back when the products of the
 /// next one have been queued behind its own.
@@ -161,12 +136,14 @@ template <Product product, int Columns>
 __device__ __forceinline__ void multiply(ProductMemory& memory, const Tile& tile, Multiplier& self,
                                          float (&d)[kTileColumns / 2]) {
   const std::uint32_t first_block = std::uint32_t(self.warpgroup) * 64 * 128;  // 64 rows of a, or a strip
-  const bool leads = self.warpgroup == 0 && tile.steps() >= kLeadSteps;
   std::uint32_t before = 0;
   for (int depth = 0; depth < tile.depth; depth += kStepDepth, ++self.step) {
-    await_stage<product>(memory, tile, depth, self);
-    const std::uint32_t index = self.step % kStages;
-    const auto& stage = memory.stages[index];
+    const RingPosition<kStages> at(self.step);
+    auto& stage = memory.stages[at.index];
+    memory.full[at.index].wait(at.parity);
+    if constexpr (product == Product::weight_gradient) {
+      if (tile.depth - depth < kStepDepth) clear_lines(stage, tile.depth - depth, self.warpgroup);
+    }
     const std::uint64_t a = wgmma_factor<kMajorA<product>>(shared_address(stage.a) + first_block);
     const std::uint64_t b = wgmma_factor<kMajorB<product>>(shared_address(stage.b));
     wgmma_fence();
@@ -175,12 +152,11 @@ __device__ __forceinline__ void multiply(ProductMemory& memory, const Tile& tile
       wgmma<kMajorA<product>, kMajorB<product>>(Width<Columns>{}, d, a + k * kWgmmaStep<kMajorA<product>>,
                                                 b + k * kWgmmaStep<kMajorB<product>>);
     wgmma_commit();
-    if (leads && depth == kLead * kStepDepth) release(memory.led);
     if (depth > 0) {
       wgmma_wait<1>();
       release(memory.empty[before]);
     }
-    before = index;
+    before = at.index;
   }
   wgmma_wait<0>();
   if (tile.depth > 0) release(memory.empty[before]);
@@ -201,12 +177,12 @@ __device__ __forceinline__ void multiply(ProductMemory& memory, const Tile& tile
 }
 
 /// Hands on the stages of a tile in which this warpgroup has no rows.
-template <Product product>
 __device__ __forceinline__ void skip_steps(ProductMemory& memory, const Tile& tile, Multiplier& self) {
   for (int depth = 0; depth < tile.depth; depth += kStepDepth, ++self.step) {
-    await_stage<product>(memory, tile, depth, self);
+    const RingPosition<kStages> at(self.step);
+    memory.full[at.index].wait(at.parity);
     __syncwarp();
-    release(memory.empty[self.step % kStages]);
+    release(memory.empty[at.index]);
   }
 }
 
@@ -220,21 +196,18 @@ __device__ __forceinline__ void store_rows(float (&d)[kTileColumns / 2], std::ui
   const ProductExtents& extents = arguments.extents;
   const int rows = tile.rows - row, columns = extents.columns - tile.column;
   if (rows <= 0) return;
-  // The map knows where the result ends, but not where a group's rows do. TMA would round bf16 before adding.
-  const bool is_mapped =
-      product == Product::weight_gradient ? sizeof(Out) == 4 || into == Into::overwrite : rows >= kWarpRows;
-  if (is_mapped) {
-    const int group = product == Product::weight_gradient ? tile.group : 0;
-    store_warp<into, Out>(d, buffers, MappedResult{result_map, tile.row + row, tile.column, group, columns});
-    return;
-  }
-  if constexpr (sizeof(Out) == 2) {
+  if constexpr (sizeof(Out) == 4) {
+    store_warp<into>(d, buffers, MappedResult{result_map, tile.row + row, tile.column, tile.group, columns});
+  } else {
     const std::int64_t group_row =
         product == Product::weight_gradient ? std::int64_t(tile.group) * extents.rows : 0;
     Out* first = arguments.result + (group_row + tile.row + row) * extents.columns + tile.column;
-    if (threadIdx.x % 32 == 0) tma_wait_read<0>();
-    store_warp<into, kTileColumns>(d, shared_address(buffers),
-                                   WarpResult<Out>{first, extents.columns, rows, columns});
+    const WarpResult result{first, extents.columns, rows, columns};
+    if constexpr (into == Into::add) {
+      add_warp(d, shared_address(buffers), result);
+    } else {
+      store_warp(d, result);
+    }
   }
 }
 
@@ -269,15 +242,14 @@ __device__ __forceinline__ void multiply_tiles(ProductMemory& memory, const CUte
     float d[kTileColumns / 2];
 #pragma unroll
     for (float& value : d) value = 0;
-    if (self.warpgroup == 1 && tile.steps() >= kLeadSteps) memory.led.wait(self.leads++ % 2);
-    if (tile.rows <= first_row) {
-      skip_steps<product>(memory, tile, self);
+    if (product != Product::weight_gradient && tile.rows <= first_row) {  // else both clear lines together
+      skip_steps(memory, tile, self);
     } else {
       multiply<product>(memory, tile, arguments.extents.columns - tile.column, self, d);
     }
     store_rows<product, into>(d, buffers, tile, warp_row, result_map, arguments);
   }
-  if (threadIdx.x % 32 == 0) tma_wait_all();
+  if (sizeof(Out) == 4 && threadIdx.x % 32 == 0) tma_wait_all();
   __syncwarp();
 }
 
@@ -292,8 +264,6 @@ __global__ void __launch_bounds__(kProductThreads, 1)
   if (threadIdx.x == 0) {
     for (Barrier& barrier : memory.full) barrier.init(1);
     for (Barrier& barrier : memory.empty) barrier.init(8);  // multiplying warps
-    for (Barrier& barrier : memory.cleared) barrier.init(4);
-    memory.led.init(4);
     for (Barrier& barrier : memory.tile_full) barrier.init(1);
     for (Barrier& barrier : memory.tile_empty) barrier.init(256);  // multiplying threads
     publish_barriers();
