@@ -23,7 +23,9 @@ using namespace moebius::kernels;
 namespace {
 
 constexpr std::int64_t kRows = 131072, kGroups = 128;
-constexpr int kWarmUps = 1, kRuns = 7, kCalls = 5;  // calls in a run follow each other without a gap
+constexpr int kCalls = 5;  // of a run, without a gap
+constexpr double kWarmUp = 0.2,
+                 kMeasured = 0.3;  // seconds: the clock falls until the power is what it may be
 using Call = std::function<void(Queue<Space::device>)>;
 
 /// Bits of counter-based noise as numbers in [-1, 1).
@@ -56,27 +58,33 @@ class Bench {
     check(cudaGetLastError());
     return view;
   }
-  /// The median of kRuns runs; `macs` multiply-adds.
+  /// The median of the runs in kMeasured seconds; `macs` multiply-adds.
   void time(const std::string& name, double macs, const Call& call) {
     if (name.find(only_) == std::string::npos) return;
-    std::vector<float> times;
-    for (int run = -kWarmUps; run < kRuns; ++run) {
-      check(cudaEventRecord(start_, queue().stream));
-      for (int i = 0; i < kCalls; ++i) call(queue());
-      check(cudaEventRecord(stop_, queue().stream));
-      check(cudaEventSynchronize(stop_));
-      float time = 0;
-      check(cudaEventElapsedTime(&time, start_, stop_));
-      if (run >= 0) times.push_back(time / kCalls);
+    std::vector<double> times;
+    for (double spent = 0; spent < kWarmUp + kMeasured;) {
+      const double time = seconds(call);
+      spent += time;
+      if (spent > kWarmUp) times.push_back(time / kCalls);
     }
     std::sort(times.begin(), times.end());
-    const double median = double(times[kRuns / 2]);
+    const double median = times[times.size() / 2];
     std::printf("{\"name\":\"%s\",\"ms\":%.4f,\"tflops\":%.1f,\"fastest_ms\":%.4f,\"device\":\"%s\"}\n",
-                name.c_str(), median, 2e-9 * macs / median, double(times[0]), gpu_.name().c_str());
+                name.c_str(), 1e3 * median, 2e-12 * macs / median, 1e3 * times[0], gpu_.name().c_str());
     std::fflush(stdout);
   }
 
  private:
+  [[nodiscard]] double seconds(const Call& call) {
+    check(cudaEventRecord(start_, queue().stream));
+    for (int i = 0; i < kCalls; ++i) call(queue());
+    check(cudaEventRecord(stop_, queue().stream));
+    check(cudaEventSynchronize(stop_));
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, start_, stop_));
+    return 1e-3 * double(milliseconds);
+  }
+
   std::string only_;
   Device gpu_{0};
   Arena<Space::device> memory_{"measuring"};

@@ -14,7 +14,8 @@ import statistics
 import torch
 
 ROWS, GROUPS = 131072, 128
-WARM_UPS, RUNS, CALLS = 1, 7, 5  # calls in a run follow each other without a gap
+CALLS = 5  # of a run, without a gap
+WARM_UP, MEASURED = 200.0, 300.0  # ms: the clock falls until the power is what it may be
 
 
 def skewed_sizes():
@@ -34,15 +35,16 @@ def skewed_sizes():
 
 
 def milliseconds(call):
-    times = []
-    for run in range(WARM_UPS + RUNS):
+    times, spent = [], 0.0
+    while spent < WARM_UP + MEASURED:
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         for _ in range(CALLS):
             call()
         stop.record()
         stop.synchronize()
-        if run >= WARM_UPS:
+        spent += start.elapsed_time(stop)
+        if spent > WARM_UP:
             times.append(start.elapsed_time(stop) / CALLS)
     return statistics.median(times)
 
