@@ -50,13 +50,13 @@ Line line_of(Part part, const PhaseTimes& times, const PhaseTimes& limits) {
   return line;
 }
 
-/// Exchange in the update is another matter than that of forward and backward.
+/// Exchange in the update, of gradients and weights, is another matter than that of forward and backward.
 void add_exchange(const PhaseTimes& times, Table& table) {
   const double update = times.at(Part::exchange, Pass::update);
   Line passes = line_of(Part::exchange, times, {});
   passes.sum -= update;
   if (passes.sum > 0) table.add(passes);
-  if (update > 0) table.add({.name = "gradient sums", .sum = update});
+  if (update > 0) table.add({.name = "exchange in the update", .sum = update});
 }
 
 std::string table_text(const StepTimes& step, const SpeedFacts& facts) {
