@@ -11,16 +11,17 @@ using namespace moebius;
 namespace {
 
 struct Mesh {
-  int ranks, tensor, context, expert;
+  int ranks, tensor, context, expert, pipeline = 1;
 
   [[nodiscard]] std::string name() const {
-    return fmt::format("r{}t{}c{}e{}", ranks, tensor, context, expert);
+    return fmt::format("r{}t{}c{}e{}p{}", ranks, tensor, context, expert, pipeline);
   }
   [[nodiscard]] std::vector<std::string> train(const std::string& job) const {
     return {"train", job,
             "--set", fmt::format("parallel.tensor={}", tensor),
             "--set", fmt::format("parallel.context={}", context),
-            "--set", fmt::format("parallel.expert={}", expert)};
+            "--set", fmt::format("parallel.expert={}", expert),
+            "--set", fmt::format("parallel.pipeline={}", pipeline)};
   }
   [[nodiscard]] std::vector<std::string> infer() const {
     return {"--tensor", std::to_string(tensor), "--context", std::to_string(context),
@@ -64,7 +65,8 @@ class ContextJob {
   }
   /// What `command` says of the trained model.
   std::string infer(const std::string& command, const Mesh& mesh, std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {command, job_.output("r1t1c1e1") + "/checkpoints/step_00000010.h5"});
+    arguments.insert(arguments.begin(),
+                     {command, job_.output("r1t1c1e1p1") + "/checkpoints/step_00000010.h5"});
     const auto of_mesh = mesh.infer();
     arguments.insert(arguments.end(), of_mesh.begin(), of_mesh.end());
     const auto outcome = program_.run(mesh.ranks, arguments);
@@ -94,9 +96,10 @@ TEST_CASE("training on context ranks gives the losses of one rank", "[slow][mesh
   const auto alone = job.train(kAlone);
   REQUIRE(alone.size() == 10);
   CHECK(alone.back()["loss"].get<double>() < 0.98 * alone.front()["loss"].get<double>());
-  for (const Mesh& mesh : {Mesh{2, 1, 2, 1}, Mesh{2, 1, 2, 2}, Mesh{3, 1, 3, 1}, Mesh{4, 1, 4, 1},
-                           Mesh{4, 1, 4, 4}, Mesh{4, 2, 2, 1}, Mesh{4, 2, 2, 4}, Mesh{4, 1, 2, 2},
-                           Mesh{8, 2, 2, 2}, Mesh{8, 2, 4, 4}, Mesh{8, 1, 4, 2}, Mesh{8, 1, 8, 8}}) {
+  for (const Mesh& mesh :
+       {Mesh{2, 1, 2, 1}, Mesh{2, 1, 2, 2}, Mesh{3, 1, 3, 1}, Mesh{4, 1, 4, 1}, Mesh{4, 1, 4, 4},
+        Mesh{4, 2, 2, 1}, Mesh{4, 2, 2, 4}, Mesh{4, 1, 2, 2}, Mesh{8, 2, 2, 2}, Mesh{8, 2, 4, 4},
+        Mesh{8, 1, 4, 2}, Mesh{8, 1, 8, 8}, Mesh{4, 1, 2, 2, 2}, Mesh{8, 2, 2, 4, 2}}) {
     const auto rows = job.train(mesh);
     const auto worst = [&](const char* key) {
       return test::worst_relative(test::column(rows, key), test::column(alone, key));
