@@ -11,6 +11,11 @@
 /// fp32, follow one step behind, gather what each rank adds, and end where they belong.
 ///
 ///   step s    here are the keys of rank (index - s), which went s ranks on
+///
+/// A rank sends, with T tokens here (padding included), kv = kv_heads * head_dim and R ranks,
+///
+///   forward     (R - 1) * 2 T kv   numbers as stored
+///   backward    (R - 1) * 2 T kv   numbers as stored and R * 2 T kv of fp32
 namespace moebius::layers {
 
 /// `own` is attention of the queries to the keys of this rank; remote[s - 1] says which of them attend to

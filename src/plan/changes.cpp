@@ -22,7 +22,8 @@ using Changes = std::vector<Change>;
 
 // Estimates. Selective makes the experts' first product again, a third of their forward's two; full all of
 // forward. Halves of a micro batch read all weights twice; an exchange grows with its ranks.
-constexpr double kSelective = 0.1, kFull = 0.33, kHalf = 0.05, kExpertDoubled = 0.08, kTensorDoubled = 0.2;
+constexpr double kSelective = 0.1, kFull = 0.33, kHalf = 0.05, kExpertDoubled = 0.08, kContextDoubled = 0.1,
+                 kTensorDoubled = 0.2;
 
 job::Job changed(job::Job job, const Changes& changes) {
   for (const Change& change : changes) job::find_key(change.key)->set(job, change.value);
@@ -98,6 +99,9 @@ std::vector<Changes> possible_changes(const Question& question) {
   all.push_back(of_recompute(question));
   all.push_back(of_degree(
       {"parallel.expert", parallel.expert, kExpertDoubled, "time for exchange around experts"}, question));
+  all.push_back(
+      of_degree({"parallel.context", parallel.context, kContextDoubled, "time for exchange around attention"},
+                question));
   all.push_back(of_degree(
       {"parallel.tensor", parallel.tensor, kTensorDoubled, "time for exchange in every layer"}, question));
   return all;

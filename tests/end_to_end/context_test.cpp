@@ -1,4 +1,5 @@
 #include <cmath>
+#include <filesystem>
 
 #include "tests/end_to_end/tiny_job.h"
 #include "tests/support/catch.h"
@@ -57,11 +58,13 @@ class ContextJob {
     job_.settings["eval"]["interval"] = "5";
     job_.settings["train"]["iterations"] = "10";
   }
-  std::vector<test::Json> train(const Mesh& mesh) {
-    const auto outcome = program_.run(mesh.ranks, mesh.train(job_.file(mesh.name())));
-    INFO(mesh.name() << ": " << outcome.err);
-    REQUIRE(outcome.exit_code == 0);
-    return job_.metrics(mesh.name());
+  std::vector<test::Json> train(const Mesh& mesh) { return run(mesh, mesh.name()); }
+  /// Goes on from what `from` has saved halfway; the rest of the rows.
+  std::vector<test::Json> resume(const Mesh& mesh, const Mesh& from) {
+    const std::string name = mesh.name() + "_from_" + from.name(), file = "/checkpoints/step_00000005.h5";
+    std::filesystem::create_directories(job_.output(name) + "/checkpoints");
+    std::filesystem::copy_file(job_.output(from.name()) + file, job_.output(name) + file);
+    return run(mesh, name);
   }
   /// What `command` says of the trained model.
   std::string infer(const std::string& command, const Mesh& mesh, std::vector<std::string> arguments) {
@@ -81,6 +84,13 @@ class ContextJob {
   }
 
  private:
+  std::vector<test::Json> run(const Mesh& mesh, const std::string& name) {
+    const auto outcome = program_.run(mesh.ranks, mesh.train(job_.file(name)));
+    INFO(name << ": " << outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    return job_.metrics(name);
+  }
+
   const test::TemporaryFolder& folder_;
   test::Program program_;
   test::TinyJob job_;
@@ -115,6 +125,21 @@ TEST_CASE("training on context ranks gives the losses of one rank", "[slow][mesh
       CHECK(rows[evaluated]["eval_loss"].get<double>() ==
             test::Approx(alone[evaluated]["eval_loss"].get<double>()).epsilon(1e-5));
     }
+  }
+}
+
+TEST_CASE("a checkpoint of context ranks goes on on one, and the other way round", "[slow][resume]") {
+  const test::TemporaryFolder folder;
+  ContextJob job(folder);
+  const auto alone = job.train(kAlone);
+  const Mesh split{4, 2, 2, 4};
+  (void)job.train(split);
+  for (const auto& [mesh, from] : {std::pair{kAlone, split}, {Mesh{4, 1, 2, 2}, kAlone}}) {
+    const auto rest = job.resume(mesh, from);
+    REQUIRE(rest.size() == 5);
+    const std::vector<test::Json> expected(alone.begin() + 5, alone.end());
+    CHECK(test::worst_relative(test::column(rest, "loss"), test::column(expected, "loss")) < 1e-5);
+    CHECK(test::worst_relative(test::column(rest, "grad_norm"), test::column(expected, "grad_norm")) < 1e-4);
   }
 }
 
