@@ -1,12 +1,11 @@
 #include "models/memory.h"
 
 #include <algorithm>
-#include <cmath>
-#include <set>
 
 #include "kernels/attention/attention.h"
 #include "layers/layers.h"
 #include "models/batch.h"
+#include "models/memory_experts.h"
 #include "models/models.h"
 
 namespace moebius::models {
@@ -21,25 +20,6 @@ constexpr std::int64_t kBiasRows = 256;                           // kernels/den
 constexpr std::int64_t kRouterRows = 32;                          // kernels/moe/router.cu
 constexpr std::int64_t kProductScratch = std::int64_t{64} << 20;  // kernels/dense/device/blas.cpp
 
-/// On how many of `ranks`, each with as many experts, a token's experts lie, in the mean. Learned: as if
-/// every choice of different experts were as likely.
-double ranks_of_a_token(const ModelConfig& config, std::int64_t ranks, kernels::Routing routing) {
-  const std::int64_t experts = config.experts, local = experts / ranks;
-  if (routing == kernels::Routing::learned) {
-    double none = 1;  // the chance that a rank has none of them
-    for (std::int64_t c = 0; c < config.top_k; ++c)
-      none *= double(std::max<std::int64_t>(experts - local - c, 0)) / double(experts - c);
-    return double(ranks) * (1 - none);
-  }
-  std::int64_t pairs = 0;
-  for (std::int64_t t = 0; t < experts; ++t) {
-    std::set<std::int64_t> of_token;
-    for (std::int64_t c = 0; c < config.top_k; ++c) of_token.insert((t * config.top_k + c) % experts / local);
-    pairs += std::int64_t(of_token.size());
-  }
-  return double(pairs) / double(experts);
-}
-
 /// A rank's extents, and what each part of a decoder allocates with them, in the order of the code.
 class Extents {
  public:
@@ -47,9 +27,9 @@ class Extents {
           const MemoryFormat& format)
       : config_(config),
         format_(format),
+        rooms_{format.space, format.storage},
         tensor_(mesh.degree(Axis::tensor)),
         context_(mesh.degree(Axis::context)),
-        expert_(mesh.degree(Axis::expert)),
         real_(ContextChunks::most_tokens(shape.tokens, context_)),
         tokens_(padded(real_, format.space, tensor_)),
         here_(tokens_ / tensor_),
@@ -58,18 +38,14 @@ class Extents {
         q_(config.heads / tensor_ * config.head_dim),
         kv_(config.kv_heads / tensor_ * config.head_dim),
         width_(config.dense_width / tensor_),
-        expert_tensor_(mesh.degree(Axis::expert_tensor)),
-        batches_(expert_batches(shape)) {}
+        experts_(config, mesh, {here_, std::min(here_, real_)}, shape, format) {}
 
-  /// One allocation: arenas hand out multiples of their alignment, at least one.
   [[nodiscard]] std::int64_t room(std::int64_t count, std::int64_t element) const {
-    const std::int64_t unit =
-        format_.space == Space::host ? Memory<Space::host>::kAlignment : Memory<Space::device>::kAlignment;
-    return round_up(std::max<std::int64_t>(count * element, 1), unit);
+    return rooms_.room(count, element);
   }
-  [[nodiscard]] std::int64_t stored(std::int64_t count) const { return room(count, format_.storage); }
-  [[nodiscard]] std::int64_t floats(std::int64_t count) const { return room(count, kFloat); }
-  [[nodiscard]] std::int64_t ints(std::int64_t count) const { return room(count, kInt); }
+  [[nodiscard]] std::int64_t stored(std::int64_t count) const { return rooms_.stored(count); }
+  [[nodiscard]] std::int64_t floats(std::int64_t count) const { return rooms_.floats(count); }
+  [[nodiscard]] std::int64_t ints(std::int64_t count) const { return rooms_.ints(count); }
 
   [[nodiscard]] std::int64_t stream() const { return stored(here_ * config_.hidden); }
 
@@ -82,23 +58,9 @@ class Extents {
            stored(tokens_ * q_) + floats(tokens_ * heads);
   }
   [[nodiscard]] std::int64_t attention_remade() const { return stored(tokens_ * q_) + stored(tokens_ * kv_); }
-  [[nodiscard]] std::int64_t mlp_kept(bool is_moe) const {
-    if (!is_moe) return 0;
-    const std::int64_t experts = config_.experts;
-    const std::int64_t router = floats(here_ * experts) + floats(here_) + ints(here_ * config_.top_k);
-    return router + total([&](const ExpertBatch& batch) {
-             const std::int64_t dispatch = all_here() ? 0 : ints(batch.tokens * config_.top_k);
-             const std::int64_t plan =
-                 ints(experts / expert_ + 1) + ints(batch.tokens_here * config_.top_k) + ints(batch.rows);
-             return dispatch + floats(batch.tokens_here * config_.top_k) + plan;
-           });
-  }
+  [[nodiscard]] std::int64_t mlp_kept(bool is_moe) const { return is_moe ? experts_.kept() : 0; }
   [[nodiscard]] std::int64_t mlp_remade(bool is_moe) const {
-    if (!is_moe) return stored(tokens_ * 2 * width_) + stored(tokens_ * width_);
-    return total([&](const ExpertBatch& batch) {
-      return stored(batch.rows * config_.hidden) + stored(batch.rows * 2 * expert_width()) +
-             stored(batch.rows * expert_width());
-    });
+    return is_moe ? experts_.remade() : stored(tokens_ * 2 * width_) + stored(tokens_ * width_);
   }
   [[nodiscard]] std::int64_t layer_kept(bool is_moe) const {
     return 2 * norm_kept() + attention_kept() + mlp_kept(is_moe);
@@ -113,7 +75,7 @@ class Extents {
   /// All tokens, gathered from the tensor ranks or to be summed over them.
   [[nodiscard]] std::int64_t whole() const { return tensor_ == 1 ? 0 : stored(tokens_ * config_.hidden); }
 
-  [[nodiscard]] std::int64_t mlp_forward(bool is_moe) const { return is_moe ? moe_forward() : whole(); }
+  [[nodiscard]] std::int64_t mlp_forward(bool is_moe) const { return is_moe ? experts_.forward() : whole(); }
   /// Of layers/ring_attention.cpp: two pairs of keys and values, of which one travels; a part of the result;
   /// sums in fp32 where that is not the storage type.
   [[nodiscard]] std::int64_t attention_forward() const {
@@ -129,7 +91,7 @@ class Extents {
            std::max(2 * whole(), ring);
   }
   [[nodiscard]] std::int64_t mlp_backward(bool is_moe) const {
-    if (is_moe) return moe_backward();
+    if (is_moe) return experts_.backward();
     return 3 * whole() + stored(tokens_ * width_) + stored(tokens_ * 2 * width_);
   }
   [[nodiscard]] std::int64_t layer_forward(bool is_moe) const {
@@ -137,7 +99,7 @@ class Extents {
   }
   /// Of remake.
   [[nodiscard]] std::int64_t layer_remaking(bool is_moe) const {
-    return std::max(whole(), is_moe ? moe_remaking() : 0);
+    return std::max(whole(), is_moe ? experts_.remaking() : 0);
   }
   [[nodiscard]] std::int64_t head(bool with_gradient) const {
     const std::int64_t most = format_.space == Space::host
@@ -194,118 +156,14 @@ class Extents {
     return format_.storage == 2 ? layers::LmHead<DeviceBf16>::chunk_targets(local_vocab_)
                                 : layers::LmHead<DeviceFp32>::chunk_targets(local_vocab_);
   }
-  // Experts, see layers/distributed_experts.h and parallel/token_exchange.h.
-
-  /// layers::DistributedExperts::Batch.
-  struct ExpertBatch {
-    std::int64_t tokens = 0;       // of this rank
-    std::int64_t sent = 0;         // rows that leave, one for each rank that has experts of a token
-    std::int64_t received = 0;     // of each rank of expert_tensor
-    std::int64_t tokens_here = 0;  // of all of them
-    std::int64_t rows = 0;         // of this rank's experts
-  };
-
-  [[nodiscard]] std::vector<ExpertBatch> expert_batches(const MicroBatchShape& shape) const {
-    if (config_.experts == 0) return {};
-    const std::int64_t valid = std::min(here_, real_);
-    const bool in_halves = format_.overlap == layers::Overlap::halves && expert_ > 1;
-    const std::int64_t first = in_halves ? divide_up(valid, std::int64_t{2}) : valid;
-    std::vector<ExpertBatch> batches;
-    for (const std::int64_t part : {first, valid - first}) {
-      if (!in_halves && !batches.empty()) break;
-      ExpertBatch batch{.tokens = part, .sent = part, .received = part};
-      if (expert_ > 1) {
-        const double pairs = double(part) * ranks_of_a_token(config_, expert_, shape.routing);
-        batch.sent = std::int64_t(std::ceil(pairs));
-        batch.received = std::min(std::int64_t(std::ceil(pairs * shape.expert_load)), part * expert_);
-      }
-      const double load = expert_ == 1 ? 1 : shape.expert_load;
-      batch.tokens_here = batch.received * expert_tensor_;
-      batch.rows = std::int64_t(std::ceil(double(part * config_.top_k * expert_tensor_) * load));
-      batches.push_back(batch);
-    }
-    batches.back().tokens += here_ - valid;
-    if (expert_ * expert_tensor_ == 1) batches.back().tokens_here = here_;
-    return batches;
-  }
-  template <class Bytes>
-  [[nodiscard]] std::int64_t total(const Bytes& bytes) const {
-    std::int64_t sum = 0;
-    for (const ExpertBatch& batch : batches_) sum += bytes(batch);
-    return sum;
-  }
-
-  [[nodiscard]] bool all_here() const { return expert_ * expert_tensor_ == 1; }
-  [[nodiscard]] std::int64_t expert_width() const { return config_.expert_width / expert_tensor_; }
-  [[nodiscard]] std::int64_t row() const { return config_.hidden * format_.storage; }
-  /// What dispatch_rows needs, for rows of so many bytes, and combine_rows.
-  [[nodiscard]] std::int64_t leaving(const ExpertBatch& batch, std::int64_t bytes) const {
-    return expert_ == 1 ? 0 : room(batch.sent, bytes);
-  }
-  [[nodiscard]] std::int64_t returning(const ExpertBatch& batch, std::int64_t bytes) const {
-    return (expert_tensor_ == 1 ? 0 : room(batch.received, bytes)) + leaving(batch, bytes);
-  }
-  /// Of tokens to rows, and of rows to tokens.
-  [[nodiscard]] std::int64_t dispatching(const ExpertBatch& batch) const {
-    return all_here() ? 0 : room(batch.tokens_here, row()) + leaving(batch, row());
-  }
-  [[nodiscard]] std::int64_t combining(const ExpertBatch& batch) const {
-    return all_here() ? 0 : room(batch.tokens_here, row()) + returning(batch, row());
-  }
-  [[nodiscard]] std::int64_t experts_backward(const ExpertBatch& batch) const {
-    return stored(batch.rows * expert_width()) + stored(batch.rows * 2 * expert_width());
-  }
-  [[nodiscard]] std::int64_t moe_remaking() const {
-    return total([&](const ExpertBatch& batch) { return dispatching(batch); });
-  }
-
-  [[nodiscard]] std::int64_t moe_forward() const {
-    const std::int64_t top_k = config_.top_k, count = std::int64_t(batches_.size());
-    const std::int64_t routed = (all_here() ? 0 : floats(here_ * top_k)) + ints(config_.experts * count) +
-                                floats((count - 1) * (2 * config_.experts + 1));
-    std::int64_t planning = 0;
-    for (const ExpertBatch& batch : batches_) {
-      if (!all_here())
-        planning = std::max(planning, ints(batch.tokens_here * top_k) + leaving(batch, top_k * kInt));
-    }
-    if (count > 1) return routed + std::max(planning, forward_in_batches());
-    const ExpertBatch& all = batches_.front();
-    const std::int64_t out = stored(all.rows * config_.hidden);
-    return routed + std::max({planning, dispatching(all), out + combining(all)});
-  }
-  [[nodiscard]] std::int64_t forward_in_batches() const {
-    return moe_remaking() + total([&](const ExpertBatch& batch) {
-             return stored(batch.rows * config_.hidden) + combining(batch);
-           });
-  }
-  [[nodiscard]] std::int64_t moe_backward() const {
-    const std::int64_t top_k = config_.top_k, dweights = floats(here_ * top_k);
-    const std::int64_t router = floats(config_.experts) + stored(here_ * config_.experts);
-    if (batches_.size() > 1) return dweights + std::max(backward_in_batches(), router);
-    const ExpertBatch& all = batches_.front();
-    const std::int64_t drows = stored(all.rows * config_.hidden), experts = experts_backward(all);
-    if (all_here()) return dweights + std::max(drows + experts, router);
-    const std::int64_t after =
-        std::max({dispatching(all), experts, combining(all), returning(all, top_k * kFloat)});
-    return dweights + std::max(drows + floats(all.tokens_here * top_k) + after, router);
-  }
-  [[nodiscard]] std::int64_t backward_in_batches() const {
-    const std::int64_t top_k = config_.top_k;
-    std::int64_t used = moe_remaking(), most = used;
-    for (const ExpertBatch& batch : batches_) {
-      used += stored(batch.rows * config_.hidden) + floats(batch.tokens_here * top_k);
-      most = std::max(most, used + experts_backward(batch));
-      used += combining(batch) + returning(batch, top_k * kFloat);
-    }
-    return std::max(most, used);
-  }
 
   const ModelConfig& config_;
   MemoryFormat format_;
-  std::int64_t tensor_, context_, expert_;
+  Rooms rooms_;
+  std::int64_t tensor_, context_;
   std::int64_t real_, tokens_, here_, targets_, local_vocab_;  // real: of this context rank, without padding
-  std::int64_t q_, kv_, width_, expert_tensor_;
-  std::vector<ExpertBatch> batches_;
+  std::int64_t q_, kv_, width_;
+  ExpertMemory experts_;
 };
 
 /// Elements of this rank's flat buffers, of those the ones that it owns, and of the gradients of others that
