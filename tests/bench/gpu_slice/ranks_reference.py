@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Losses of several ranks that share one GPU beside those of one rank.
+"""Losses of several ranks, on one GPU that they share or on several, beside those of one rank.
 
-    ranks_reference.py MODEL ROWS --moebius "mpirun -np {np} --oversubscribe build/release/moebius" [--iterations 10]
+    ranks_reference.py MODEL ROWS --moebius "mpirun -np {np} --oversubscribe build/release/moebius" [--iterations 10] [--ranks 2 8]
 
 MODEL is a Hugging Face folder of a small MoE model, ROWS a file of rows {"input_ids", "labels"}, --moebius a command in which {np}
 stands for the number of ranks. Trains over meshes of 1, 2, 4 and 8 ranks, with aux and z loss, in fp32 and bf16. Losses and gradient
@@ -20,9 +20,9 @@ import sys
 import tempfile
 
 MESHES = [  # ranks, then the axes above 1
-    (2, {}), (2, {"tensor": 2}), (2, {"expert": 2}),
-    (4, {}), (4, {"tensor": 2, "expert": 2}), (4, {"expert": 4}), (4, {"tensor": 2, "expert": 4}),
-    (8, {}), (8, {"tensor": 2, "expert": 2}), (8, {"tensor": 2, "expert": 8}), (8, {"expert": 4}),
+    (2, {}), (2, {"tensor": 2}), (2, {"expert": 2}), (2, {"context": 2}), (2, {"pipeline": 2}),
+    (4, {}), (4, {"tensor": 2, "expert": 2}), (4, {"expert": 4}), (4, {"context": 2, "pipeline": 2}),
+    (8, {}), (8, {"tensor": 2, "expert": 8}), (8, {"tensor": 2, "pipeline": 2, "expert": 2}), (8, {"context": 2, "expert": 4}),
 ]  # fmt: skip
 TOLERANCES = {"fp32": {"loss": 1e-5, "grad_norm": 1e-4}, "bf16": {"loss": 1e-2}}
 
@@ -61,11 +61,12 @@ def main():
     parser.add_argument("rows")
     parser.add_argument("--moebius", required=True)
     parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4, 8], help="only meshes of so many")
     args = parser.parse_args()
     failures = 0
     for precision, tolerances in TOLERANCES.items():
         one = None
-        for ranks, axes in [(1, {}), *MESHES]:
+        for ranks, axes in [(1, {}), *(mesh for mesh in MESHES if mesh[0] in args.ranks)]:
             with tempfile.TemporaryDirectory() as folder:
                 rows = train(args, pathlib.Path(folder), precision, ranks, axes)
             name = f"{precision} ranks {ranks} " + " ".join(f"{axis} {size}" for axis, size in axes.items())
