@@ -102,10 +102,7 @@ class Extents {
     return std::max(whole(), is_moe ? experts_.remaking() : 0);
   }
   [[nodiscard]] std::int64_t head(bool with_gradient) const {
-    const std::int64_t most = format_.space == Space::host
-                                  ? layers::LmHead<HostFp32>::chunk_targets(local_vocab_)
-                                  : device_chunk_targets();
-    const std::int64_t chunk = std::min(most, targets_);
+    const std::int64_t chunk = std::min(head_targets(format_, local_vocab_), targets_);
     const std::int64_t rows = floats(2 * chunk) + stored(chunk * config_.hidden) +
                               stored(chunk * local_vocab_) + floats(chunk) +
                               (tensor_ == 1 ? 0 : floats(chunk));
@@ -152,10 +149,6 @@ class Extents {
     return suits_cudnn ? kernels::attention_scratch_bytes(sizes) : sizes.tokens * sizes.heads * kFloat;
   }
   [[nodiscard]] std::int64_t ring_sum() const { return format_.storage == kFloat ? 0 : floats(tokens_ * q_); }
-  [[nodiscard]] std::int64_t device_chunk_targets() const {
-    return format_.storage == 2 ? layers::LmHead<DeviceBf16>::chunk_targets(local_vocab_)
-                                : layers::LmHead<DeviceFp32>::chunk_targets(local_vocab_);
-  }
 
   const ModelConfig& config_;
   MemoryFormat format_;
@@ -306,6 +299,12 @@ class StageMemory {
 };
 
 }  // namespace
+
+std::int64_t head_targets(const MemoryFormat& format, std::int64_t local_vocab) {
+  if (format.space == Space::host) return layers::LmHead<HostFp32>::chunk_targets(local_vocab);
+  return format.storage == 2 ? layers::LmHead<DeviceBf16>::chunk_targets(local_vocab)
+                             : layers::LmHead<DeviceFp32>::chunk_targets(local_vocab);
+}
 
 ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
                             std::int64_t longest, const MemoryFormat& format) {

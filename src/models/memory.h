@@ -63,6 +63,9 @@ struct ModelMemory {
   friend bool operator==(const ModelMemory&, const ModelMemory&) = default;
 };
 
+/// Targets that the output head takes at once, with `local_vocab` rows of the vocabulary here.
+[[nodiscard]] std::int64_t head_targets(const MemoryFormat& format, std::int64_t local_vocab);
+
 /// What training a decoder needs on this rank of the mesh, the same numbers that the arenas report:
 /// activations, remade and workspace are Arena::peak_bytes of models/decoder (tests/models/memory_test.cpp),
 /// when the log-probabilities and the gradient in the hidden states lie among the activations. `longest`: see

@@ -72,6 +72,17 @@ std::vector<SummedRange> summed_ranges(const Ownership& ownership, std::int64_t 
   return ranges;
 }
 
+std::vector<SumMessage> sum_messages(const Ownership& ownership) {
+  const std::vector<SummedRange> ranges = summed_ranges(ownership, kLongest);
+  std::vector<SumMessage> messages;
+  for (std::size_t begin = 0; begin < ranges.size();) {
+    messages.push_back({ranges[begin].axis, 0});
+    for (const std::size_t end = end_of_message(ranges, begin); begin < end; ++begin)
+      messages.back().elements += ranges[begin].elements.size();
+  }
+  return messages;
+}
+
 template <class G, Space S>
 GradientSum<G, S>::GradientSum(const Ownership& ownership, parallel::Exchange<S>& exchange, Arena<S>& arena)
     : exchange_(&exchange), ownership_(&ownership), ranges_(summed_ranges(ownership, kLongest)) {

@@ -22,6 +22,13 @@ struct SummedRange {
 [[nodiscard]] std::vector<SummedRange> summed_ranges(const models::Ownership& ownership,
                                                      std::int64_t longest);
 
+/// The elements of each message that these ranges make: short ones side by side are one.
+struct SumMessage {
+  models::Axis axis;
+  std::int64_t elements;
+};
+[[nodiscard]] std::vector<SumMessage> sum_messages(const models::Ownership& ownership);
+
 /// Sums the gradients over the ranks that hold the same shards and saw other tokens
 /// (models::gradient_axes): first over those that share out what the optimizer keeps, each rank getting the
 /// sums of what it owns; then these over the other axes. Gaps between rows must hold finite numbers (zeros).

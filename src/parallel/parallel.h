@@ -10,8 +10,11 @@
 ///   expert         experts                                  all_to_all twice   all_to_all twice
 ///   expert_tensor  width of an expert                       all_gather in      reduce_scatter of dx
 ///                                                           reduce_scatter out all_gather of dy
-///   expert_data    rows of an expert (its replicas)         -                  all_reduce of dw (experts)
-///   data           samples                                  -                  all_reduce of dw (dense)
+///   expert_data    rows of an expert (its replicas); what   all_gather of w    reduce_scatter of dw
+///   (experts)
+///                  the optimizer keeps of it
+///   data_context   what the optimizer keeps of dense weights  all_gather of w  reduce_scatter of dw
+///   data           samples                                  sums of the loss   -
 ///   tensor_context tokens of a micro batch (router)         all_reduce of balance counts     -
 ///   world          the loss and the gradient's norm         all_reduce         -
 ///   context        pieces of each sample (attention)        messages round     messages round
@@ -21,6 +24,8 @@
 /// whole and see different tokens. An expert's gradient already holds the tokens of all ranks of its expert
 /// and expert_tensor groups (dispatch brought them), so the sum over expert_data completes it: both are sums
 /// over the whole batch, and are scaled once.
+///
+/// plan/traffic.h has the bytes that each axis carries in a step.
 ///
 ///   exchange.h           the collectives and messages, with their adjoints; back ends: one rank, MPI
 ///   pending.h            what was started and goes on while the rank computes

@@ -37,6 +37,13 @@ double imbalance(const std::vector<std::vector<double>>& expert_tokens) {
   return sum / double(expert_tokens.size());
 }
 
+template <Space S>
+plan::AxisBytes carried(const parallel::Exchange<S>& exchange) {
+  plan::AxisBytes bytes;
+  for (std::size_t axis = 0; axis < bytes.size(); ++axis) bytes[axis] = exchange.traffic(Axis(axis)).bytes;
+  return bytes;
+}
+
 }  // namespace
 
 template <Platform P>
@@ -72,6 +79,7 @@ Step<P>::Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& clust
 template <Platform P>
 Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64_t iteration) {
   const Stopwatch watch;
+  const plan::AxisBytes before = carried(*state_.exchange);
   state_.clock.begin(state_.queue);
   const std::vector<data::MicroBatch> micro_batches = own_micro_batches(batches, position);
   const Counts counts = count(micro_batches);
@@ -103,6 +111,8 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   add_over_ranks(sums);
   const optimizer::StepResult update = queued_update.result();
   state_.staging.release({});
+  const plan::AxisBytes after = carried(*state_.exchange);
+  for (std::size_t axis = 0; axis < after.size(); ++axis) sent_[axis] += after[axis] - before[axis];
 
   Metrics metrics{iteration + 1, {}};
   const double loss = sums.loss / double(std::max<std::int64_t>(counts.trained, 1));

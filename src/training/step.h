@@ -2,6 +2,7 @@
 #include "base/stopwatch.h"
 #include "data/batch/batches.h"
 #include "objectives/objectives.h"
+#include "plan/traffic.h"
 #include "training/metrics.h"
 #include "training/model_state.h"
 #include "training/speed.h"
@@ -27,6 +28,9 @@ class Step {
   /// Of the newest call of train.
   [[nodiscard]] const StepTimes& times() const { return times_; }
 
+  /// What this rank has sent to others in the steps so far, by axis.
+  [[nodiscard]] const plan::AxisBytes& sent() const { return sent_; }
+
   /// The length of the whole training, which the learning rate follows.
   void set_iterations(std::int64_t iterations) { schedule_.iterations = iterations; }
 
@@ -48,6 +52,7 @@ class Step {
   cluster::Cluster& cluster_;
   objectives::Sft<P> objective_;
   optimizer::Schedule schedule_;
+  plan::AxisBytes sent_{};
   StepTimes times_;
 };
 

@@ -87,6 +87,7 @@ class Loop {
  private:
   void evaluate_when_due(Metrics& metrics, data::Batches& validation);
   void note_speed(std::int64_t iteration, const Log& log);
+  void report_traffic(std::int64_t steps, const Log& log);
   void save(Place place);
   void expect_saved(Place place, const std::string& reason) const;
   [[nodiscard]] bool is_due(std::int64_t interval, std::int64_t iteration) const {
@@ -119,6 +120,16 @@ void Loop<P>::note_speed(std::int64_t iteration, const Log& log) {
     log.info("first step done after {:.1f} s", seconds_to_first_step_);
   }
   speed_.add(iteration, step_.times());
+}
+
+/// Of each axis what the rank sends that sends most over it.
+template <Platform P>
+void Loop<P>::report_traffic(std::int64_t steps, const Log& log) {
+  if (cluster_.size() == 1 || steps == 0) return;
+  plan::AxisBytes most = step_.sent();
+  cluster_.all_reduce("bytes sent", std::span<std::int64_t>(most), cluster::Reduction::max);
+  for (std::int64_t& bytes : most) bytes /= steps;
+  log.info("bytes that a rank sends in a step: {}", plan::traffic_text(most));
 }
 
 template <Platform P>
@@ -161,6 +172,7 @@ Outcome Loop<P>::run(const Datasets& datasets, Place place, const cluster::Envir
     log.info("nothing to do: all {} iterations are done", iterations_);
     return Outcome::finished;
   }
+  const std::int64_t first = place.iteration;
   step_.set_iterations(iterations_);
   show_first_sample(datasets, start_.text, log);
 
@@ -186,6 +198,7 @@ Outcome Loop<P>::run(const Datasets& datasets, Place place, const cluster::Envir
       save(place);
     if (reason && !is_last) {
       progress.finish();
+      report_traffic(place.iteration - first, log);
       expect_saved(place, *reason);
       log.info("stopped early ({}) after iteration {}; run the same command again to go on", *reason,
                place.iteration);
@@ -193,6 +206,7 @@ Outcome Loop<P>::run(const Datasets& datasets, Place place, const cluster::Envir
     }
   }
   progress.finish();
+  report_traffic(place.iteration - first, log);
   log.info("done: {} iterations; memory: {}; process peak {}", iterations_, memory_text(state_),
            bytes_text(peak_resident_bytes()));
   return Outcome::finished;
