@@ -198,7 +198,8 @@ class Exchange {
 
  private:
   template <class T>
-  RowSwap row_swap(Call call, const RowBlocks<const T, S>& send, const RowBlocks<T, S>& receive) const {
+  [[nodiscard]] RowSwap row_swap(Call call, const RowBlocks<const T, S>& send,
+                                 const RowBlocks<T, S>& receive) const {
     expect_rows(call, send.counts, send.rows.shape[0]);
     expect_rows(call, receive.counts, receive.rows.shape[0]);
     expect_shape(call.name, send.rows, {send.rows.shape[0], receive.rows.shape[1]});

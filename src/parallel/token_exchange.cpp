@@ -43,9 +43,9 @@ Loads swap_loads(Exchange<S>& exchange, Call call, const Loads& loads) {
 struct StagedCounts {
   View<std::int32_t, 1, Space::host> begins;  // [degree + 1]; rows for each index
   View<std::int32_t, 1, Space::host> counts;  // [experts]
+  std::int64_t local_experts;                 // of an index
 
   [[nodiscard]] Load load_for(std::int64_t index) const {
-    const std::int64_t local_experts = counts.size() / (begins.size() - 1);
     const std::int32_t* block = counts.data + index * local_experts;
     return {begins(index + 1) - begins(index),
             std::accumulate(block, block + local_experts, std::int64_t{0})};
@@ -56,17 +56,17 @@ struct StagedCounts {
 template <Space S>
 StagedCounts plan_leaving(std::int64_t degree, const RoutedTokens<S>& tokens, const PlanDispatch<S>& op,
                           Dispatch<S>& dispatch, Queue<S> queue) {
-  const std::int64_t experts = tokens.counts.size();
+  const std::int64_t experts = tokens.counts.size(), local_experts = divide_exactly(experts, degree);
   dispatch.positions = op.kept.template make<std::int32_t>(tokens.ids.shape);
   const ArenaScope scope(op.kept);
   const View<std::int32_t, 1, S> starts = op.kept.template make<std::int32_t>(degree + 1);
   kernels::permute_plan({.ids = tokens.ids,
                          .starts = starts,
                          .positions = dispatch.positions,
-                         .experts_per_group = divide_exactly(experts, degree)},
+                         .experts_per_group = local_experts},
                         queue);
   const StagedCounts staged{op.staging.template make<std::int32_t>(degree + 1),
-                            op.staging.template make<std::int32_t>(experts)};
+                            op.staging.template make<std::int32_t>(experts), local_experts};
   download<std::int32_t>(starts, staged.begins, queue);
   download<std::int32_t>(tokens.counts, staged.counts, queue);
   return staged;
@@ -90,9 +90,9 @@ std::int64_t Dispatch<S>::received() const {
 }
 
 template <Space S>
-std::vector<Dispatch<S>> plan_dispatch(Exchange<S>& exchange, const PlanDispatch<S>& op, Queue<S> queue) {
+Dispatches<S> plan_dispatch(Exchange<S>& exchange, const PlanDispatch<S>& op, Queue<S> queue) {
   const Mesh& mesh = exchange.mesh();
-  std::vector<Dispatch<S>> dispatches(op.tokens.size());
+  Dispatches<S> dispatches(op.tokens.size());
   std::vector<StagedCounts> staged;
   staged.reserve(op.tokens.size());
   for (std::size_t d = 0; d < dispatches.size(); ++d) {
@@ -237,10 +237,10 @@ void StartedCombine<T, S>::finish(Queue<S> queue) {
   template void combine_rows(Exchange<S>&, const MoveRows<T, S>&, Arena<S>&, Queue<S>); \
   template class StartedDispatch<T, S>;                                                 \
   template class StartedCombine<T, S>;
-#define INSTANTIATE(S)                                                                             \
-  template struct Dispatch<S>;                                                                     \
-  template std::vector<Dispatch<S>> plan_dispatch(Exchange<S>&, const PlanDispatch<S>&, Queue<S>); \
-  INSTANTIATE_DISPATCH(std::int32_t, S)                                                            \
+#define INSTANTIATE(S)                                                                  \
+  template struct Dispatch<S>;                                                          \
+  template Dispatches<S> plan_dispatch(Exchange<S>&, const PlanDispatch<S>&, Queue<S>); \
+  INSTANTIATE_DISPATCH(std::int32_t, S)                                                 \
   INSTANTIATE_MOVES(float, S)
 MOEBIUS_EACH_SPACE(INSTANTIATE)
 #if MOEBIUS_CUDA

@@ -44,6 +44,9 @@ struct Dispatch {
   [[nodiscard]] std::int64_t tokens_here() const { return block * blocks; }  // padding included
 };
 
+template <Space S>
+using Dispatches = std::vector<Dispatch<S>>;
+
 /// Tokens whose way is planned.
 template <Space S>
 struct RoutedTokens {
@@ -62,8 +65,7 @@ struct PlanDispatch {
 /// Collective on Axis::expert and Axis::expert_tensor, also for ranks without tokens. The host has to know
 /// the counts, so it waits for the queue, once. Tells others 16 bytes each for each Dispatch.
 template <Space S>
-[[nodiscard]] std::vector<Dispatch<S>> plan_dispatch(Exchange<S>& exchange, const PlanDispatch<S>& op,
-                                                     Queue<S> queue);
+[[nodiscard]] Dispatches<S> plan_dispatch(Exchange<S>& exchange, const PlanDispatch<S>& op, Queue<S> queue);
 
 template <class T, Space S>
 struct MoveRows {
