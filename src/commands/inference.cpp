@@ -63,7 +63,8 @@ class LoadedModel final : public InferenceModel {
                                              .staging = staging_,
                                              .queue = queue_},
                      typename Decoder::Options{.longest = longest, .stages = stages});
-    scoring_.emplace(*decoder_, typename objectives::Sft<P>::Memory{.slots = slots_, .messages = messages_});
+    scoring_.emplace(*decoder_, typename objectives::Sft<P>::Memory{
+                                    .slots = slots_, .pending = pending_, .messages = messages_});
   }
 
   [[nodiscard]] const cluster::Mesh& mesh() const override { return exchange_->mesh(); }
@@ -78,7 +79,7 @@ class LoadedModel final : public InferenceModel {
   Queue<kSpace> queue_;
   models::ParameterTable table_;
   std::unique_ptr<parallel::Exchange<kSpace>> exchange_;
-  ArenaSlots<kSpace> slots_{"activations", 1};
+  ArenaSlots<kSpace> slots_{"activations", 1}, pending_{"pending", 0};
   Arena<kSpace> weight_memory_{"weights"}, messages_{"messages"}, remade_{"activations made again"},
       workspace_{"workspace"};
   Staging<kSpace> staging_{"staging"};

@@ -100,10 +100,13 @@ struct Optimizer {  // [optimizer]
   StateType moments = StateType::fp32, gradients = StateType::fp32;
 };
 
+enum class PipelineSchedule : std::uint8_t { automatic, one_f_one_b, interleaved, zero_bubble };
+
 struct Parallel {  // [parallel]; world = tensor * context * pipeline * data
   std::int64_t tensor = 1;
   bool sequence = true;
   std::int64_t pipeline = 1, virtual_pipeline = 1, context = 1, expert = 1, expert_tensor = 1;
+  PipelineSchedule schedule = PipelineSchedule::automatic;
 };
 
 enum class Routing : std::uint8_t { learned, even };

@@ -27,6 +27,9 @@ inline constexpr std::array<std::string_view, 3> kWords<Recompute>{"none", "sele
 template <>
 inline constexpr std::array<std::string_view, 3> kWords<Schedule>{"cosine", "linear", "constant"};
 template <>
+inline constexpr std::array<std::string_view, 4> kWords<PipelineSchedule>{"auto", "1f1b", "interleaved",
+                                                                          "zero-bubble"};
+template <>
 inline constexpr std::array<std::string_view, 3> kWords<Master>{"fp32", "remainder16", "none"};
 template <>
 inline constexpr std::array<std::string_view, 2> kWords<StateType>{"fp32", "bf16"};

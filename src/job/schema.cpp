@@ -221,6 +221,7 @@ constexpr std::array kSchema{
     row<&Job::parallel, &Parallel::sequence>("parallel.sequence"),
     row<&Job::parallel, &Parallel::pipeline>("parallel.pipeline", at_least(1)),
     row<&Job::parallel, &Parallel::virtual_pipeline>("parallel.virtual_pipeline", at_least(1)),
+    row<&Job::parallel, &Parallel::schedule>("parallel.schedule"),
     row<&Job::parallel, &Parallel::context>("parallel.context", at_least(1)),
     row<&Job::parallel, &Parallel::expert>("parallel.expert", at_least(1)),
     row<&Job::parallel, &Parallel::expert_tensor>("parallel.expert_tensor", at_least(1)),

@@ -29,6 +29,7 @@ std::vector<Idle> idle_settings(const Job& job) {
       {"parallel.sequence", "parallel.tensor", job.parallel.tensor == 1},
       {"parallel.virtual_pipeline", "parallel.pipeline", job.parallel.pipeline == 1},
       {"moe.overlap", "parallel.expert", job.parallel.expert == 1},
+      {"parallel.schedule", "parallel.pipeline", job.parallel.pipeline == 1},
       {"checkpoint.keep", "checkpoint.interval", !job.checkpoint.saves()},
       {"checkpoint.optimizer", "checkpoint.interval", !job.checkpoint.saves()},
   };
@@ -104,6 +105,31 @@ std::string neighbours(std::int64_t value, std::int64_t unit) {
   return below == 0 ? fmt::format("{}", unit) : fmt::format("{} or {}", below, below + unit);
 }
 
+void check_pipeline(Report& report) {
+  const Job& job = report.job();
+  if (job.parallel.pipeline == 1) return;
+  const PipelineSchedule schedule = job.parallel.schedule;
+  const bool in_turns = schedule == PipelineSchedule::interleaved;
+  const bool takes_chunks = in_turns || schedule == PipelineSchedule::automatic;
+  const std::string name = setting_text(job, "parallel.schedule");
+  const std::string chunks = setting_text(job, "parallel.virtual_pipeline");
+  report.refuse_if(
+      job.parallel.virtual_pipeline > 1 && !takes_chunks, {"parallel.schedule", "parallel.virtual_pipeline"},
+      fmt::format("{} is for one chunk of layers a stage, not for {} (use \"interleaved\", or leave "
+                  "virtual_pipeline out)",
+                  name, chunks));
+  report.refuse_if(job.parallel.virtual_pipeline == 1 && in_turns,
+                   {"parallel.schedule", "parallel.virtual_pipeline"},
+                   fmt::format("{} is for several chunks of layers a stage, not for {} (use \"1f1b\", or a "
+                               "larger virtual_pipeline)",
+                               name, chunks));
+  report.refuse_if(schedule == PipelineSchedule::zero_bubble && job.train.recompute != Recompute::none,
+                   {"parallel.schedule", "train.recompute"},
+                   fmt::format("{} computes gradients of weights later, from what {} drops (use recompute = "
+                               "\"none\", or another schedule)",
+                               name, setting_text(job, "train.recompute")));
+}
+
 void check_training(Report& report) {
   const Job& job = report.job();
   const std::int64_t micro = job.train.micro_batch_size, global = job.train.global_batch_size;
@@ -126,6 +152,7 @@ std::vector<Problem> validate(const Job& job, Purpose purpose, const std::set<st
   check_model(report, purpose);
   check_data(report, purpose);
   check_training(report);
+  check_pipeline(report);
   refuse_idle_settings(report);
   refuse_what_is_not_built(report);
   return report.take();

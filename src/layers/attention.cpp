@@ -176,13 +176,13 @@ void Attention<P>::backward(const BlockGradient<P>& gradient, const TokenPlaces<
             .dy = gradient.ddelta, .dbias = gradients.output_bias, .into = context.into},
         context.queue);
   }
-  const View<const T, 2, kSpace> dy = gather_tokens(name, gradient.ddelta, context);
+  const View<const T, 2, kSpace> dy = gather_gradient(name, gradient.ddelta, context);
   const View<T, 2, kSpace> dattended = workspace.template make<T>(saved.attended.shape);
-  linear_weight_gradient<T, G, kSpace>(dy, saved.attended, gradients.output, context.into, context.queue);
+  weight_gradient<P>(dy, saved.attended, gradients.output, context);
   linear_input_gradient<T, kSpace>(dy, weights.output, dattended, Into::overwrite, context.queue);
 
   const std::int64_t tokens = saved.qkv.shape[0];
-  const View<T, 2, kSpace> dqkv = workspace.template make<T>(saved.qkv.shape);
+  const View<T, 2, kSpace> dqkv = context.product_inputs().template make<T>(saved.qkv.shape);
   const HeadGradients d{.q = workspace.template make<T>(tokens, q_columns()),
                         .k = workspace.template make<T>(tokens, kv_columns()),
                         .packed = dqkv};
@@ -196,7 +196,7 @@ void Attention<P>::backward(const BlockGradient<P>& gradient, const TokenPlaces<
         context.queue);
   }
   const View<const T, 2, kSpace> x = gather_tokens(name, saved.normed, context);
-  linear_weight_gradient<T, G, kSpace>(dqkv, x, gradients.qkv, context.into, context.queue);
+  weight_gradient<P>(dqkv, x, gradients.qkv, context);
   const View<T, 2, kSpace> whole = partial_sums(gradient.dnormed, context);
   linear_input_gradient<T, kSpace>(dqkv, weights.qkv, whole, Into::overwrite, context.queue);
   sum_to_parts<P>(name, whole, gradient.dnormed, context);

@@ -1,5 +1,6 @@
 #include "layers/context.h"
 
+#include "kernels/update/elementwise.h"
 #include "parallel/sequence_parallel.h"
 
 namespace moebius::layers {
@@ -10,9 +11,19 @@ View<const typename P::Storage, 2, P::kSpace> gather_tokens(
   const std::int64_t degree = context.degree(Axis::tensor);
   if (degree == 1) return part;
   const auto whole =
-      context.workspace.template make<typename P::Storage>(part.shape[0] * degree, part.shape[1]);
+      context.product_inputs().template make<typename P::Storage>(part.shape[0] * degree, part.shape[1]);
   parallel::gather_tokens(context.exchange, name, part, whole, context.queue);
   return whole;
+}
+
+template <Platform P>
+View<const typename P::Storage, 2, P::kSpace> gather_gradient(
+    std::string_view name, View<const typename P::Storage, 2, P::kSpace> part, Context<P>& context) {
+  using T = typename P::Storage;
+  if (context.degree(Axis::tensor) > 1 || context.later == nullptr) return gather_tokens(name, part, context);
+  const View<T, 2, P::kSpace> copy = context.product_inputs().template make<T>(part.shape);
+  kernels::copy<T>(part.flat(), copy.flat(), context.queue);
+  return copy;
 }
 
 template <Platform P>
@@ -32,6 +43,8 @@ void sum_to_parts(std::string_view name, View<const typename P::Storage, 2, P::k
 
 #define INSTANTIATE(P)                                                                               \
   template View<const P::Storage, 2, P::kSpace> gather_tokens(                                       \
+      std::string_view, View<const P::Storage, 2, P::kSpace>, Context<P>&);                          \
+  template View<const P::Storage, 2, P::kSpace> gather_gradient(                                     \
       std::string_view, View<const P::Storage, 2, P::kSpace>, Context<P>&);                          \
   template View<P::Storage, 2, P::kSpace> partial_sums(View<P::Storage, 2, P::kSpace>, Context<P>&); \
   template void sum_to_parts(std::string_view, View<const P::Storage, 2, P::kSpace>,                 \

@@ -2,6 +2,8 @@
 #include <string_view>
 
 #include "kernels/into.h"
+#include "layers/linear.h"
+#include "layers/weight_products.h"
 #include "parallel/exchange.h"
 #include "tensor/arena.h"
 #include "tensor/phase_clock.h"
@@ -22,9 +24,29 @@ struct Context {
   Staging<P::kSpace>& staging;  // host memory that copies are still using: valid until the caller releases it
   Queue<P::kSpace> queue;
   kernels::Into into = kernels::Into::add;  // gradients of weights
+  WeightProducts<P>* later = nullptr;       // takes the products that give them; none: backward computes them
 
   [[nodiscard]] std::int64_t degree(Axis axis) const { return exchange.mesh().degree(axis); }
+  /// Where backward makes what the gradient of a weight is a product of: it lasts until the product's turn.
+  [[nodiscard]] Arena<P::kSpace>& product_inputs() { return later == nullptr ? workspace : later->memory(); }
+  /// Now, or later.
+  void weight_gradient(const typename WeightProducts<P>::Product& product) {
+    if (later == nullptr)
+      WeightProducts<P>::compute(product, queue);
+    else
+      later->add(product, queue);
+  }
 };
+
+/// dw [out, in] = dy^T [out, rows] x [rows, in], or added to dw, as the context says: now, or later. dy and x
+/// are product inputs or what forward kept.
+template <Platform P>
+void weight_gradient(Matrix<const typename P::Storage, P::kSpace> dy,
+                     Matrix<const typename P::Storage, P::kSpace> x,
+                     Matrix<typename P::Gradient, P::kSpace> dw, Context<P>& context) {
+  context.weight_gradient(
+      weight_product<typename P::Storage, typename P::Gradient, P::kSpace>(dy, x, dw, context.into));
+}
 
 /// Tokens of a micro batch without its padding.
 struct RealTokens {
@@ -42,9 +64,15 @@ struct BlockGradient {
 /// Sequence parallelism: between blocks a tensor rank holds [tokens / tensor, width], its part of the tokens
 /// in order; inside attention and dense blocks all tokens and its part of the heads or of the width.
 ///
-/// The parts of all tensor ranks put together, in the workspace; without a tensor axis the part itself.
+/// The parts of all tensor ranks put together, as an input of products; without a tensor axis the part
+/// itself.
 template <Platform P>
 [[nodiscard]] View<const typename P::Storage, 2, P::kSpace> gather_tokens(
+    std::string_view name, View<const typename P::Storage, 2, P::kSpace> part, Context<P>& context);
+
+/// The same of a part that changes when the caller goes on: a copy where products wait for their turn.
+template <Platform P>
+[[nodiscard]] View<const typename P::Storage, 2, P::kSpace> gather_gradient(
     std::string_view name, View<const typename P::Storage, 2, P::kSpace> part, Context<P>& context);
 
 /// Where a block writes its share of a sum over the tensor ranks, [tokens, width]: in the workspace, or,

@@ -34,16 +34,16 @@ void DenseMlp<P>::backward(const BlockGradient<P>& gradient, const Saved& saved,
                            Context<P>& context) const {
   mark(Part::dense_mlp, context.queue);
   const ArenaScope scope(context.workspace);
-  const View<const T, 2, kSpace> dy = gather_tokens(name, gradient.ddelta, context);
+  const View<const T, 2, kSpace> dy = gather_gradient(name, gradient.ddelta, context);
   const View<const T, 2, kSpace> x = gather_tokens(name, saved.normed, context);
   const View<T, 2, kSpace> dactive = context.workspace.template make<T>(saved.active.shape);
-  const View<T, 2, kSpace> dgate_up = context.workspace.template make<T>(saved.gate_up.shape);
-  linear_weight_gradient<T, G, kSpace>(dy, saved.active, gradients.down, context.into, context.queue);
+  const View<T, 2, kSpace> dgate_up = context.product_inputs().template make<T>(saved.gate_up.shape);
+  weight_gradient<P>(dy, saved.active, gradients.down, context);
   linear_input_gradient<T, kSpace>(dy, weights.down, dactive, Into::overwrite, context.queue);
   kernels::swiglu_backward(
       kernels::SwigluBackward<T, kSpace>{.dy = dactive, .gate_up = saved.gate_up, .dgate_up = dgate_up},
       context.queue);
-  linear_weight_gradient<T, G, kSpace>(dgate_up, x, gradients.gate_up, context.into, context.queue);
+  weight_gradient<P>(dgate_up, x, gradients.gate_up, context);
   const View<T, 2, kSpace> whole = partial_sums(gradient.dnormed, context);
   linear_input_gradient<T, kSpace>(dgate_up, weights.gate_up, whole, Into::overwrite, context.queue);
   sum_to_parts<P>(name, whole, gradient.dnormed, context);

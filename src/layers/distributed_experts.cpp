@@ -106,14 +106,14 @@ void DistributedExperts<P>::backward(const BlockGradient<P>& gradient, View<floa
   const ArenaScope scope(context.workspace);
   if (saved.size() > 1) return backward_batches(gradient, dweights, saved, gradients, context);
   const Batch& batch = saved.front();
-  const View<T, 2, kSpace> drows = context.workspace.template make<T>(batch.experts.rows.shape);
+  const auto rows = Experts<P>::make_row_gradients(batch.experts, context);
   const View<float, 2, kSpace> dweights_here =
       all_here(context) ? dweights : context.workspace.template make<float>(batch.experts.weights.shape);
-  to_rows(gradient.ddelta, drows, batch, context);
+  to_rows(gradient.ddelta, rows.dy, batch, context);
   // What is not here adds nothing to what others found.
   if (!all_here(context)) kernels::fill<float>(dweights_here.flat(), 0, context.queue);
-  here(context).backward(drows, dweights_here, batch.experts, gradients, context);
-  to_tokens(drows, gradient.dnormed, batch, context);
+  here(context).backward(rows, dweights_here, batch.experts, gradients, context);
+  to_tokens(rows.dx, gradient.dnormed, batch, context);
   if (all_here(context)) return;
   parallel::combine_rows<float>(
       context.exchange, {.name = name, .dispatch = batch.dispatch, .from = dweights_here, .to = dweights},
@@ -218,16 +218,16 @@ void DistributedExperts<P>::backward_batches(const BlockGradient<P>& gradient,
   Context<P> adding = context;
   for (std::size_t b = 0; b < saved.size(); ++b) {
     const Batch& batch = saved[b];
-    const View<T, 2, kSpace> drows = context.workspace.template make<T>(batch.experts.rows.shape);
+    const auto rows = Experts<P>::make_row_gradients(batch.experts, context);
     const View<float, 2, kSpace> dweights_here =
         context.workspace.template make<float>(batch.experts.weights.shape);
     mark(Part::router, context.queue);
     kernels::fill<float>(dweights_here.flat(), 0, context.queue);
     arriving[b].dispatch.finish(context.queue);
-    Experts<P>::spread(arriving[b].tokens, drows, batch.experts, context);
-    here(context).backward(drows, dweights_here, batch.experts, gradients, adding);
+    Experts<P>::spread(arriving[b].tokens, rows.dy, batch.experts, context);
+    here(context).backward(rows, dweights_here, batch.experts, gradients, adding);
     adding.into = kernels::Into::add;
-    back.push_back(start_back(drows, gradient.dnormed, batch, context));
+    back.push_back(start_back(rows.dx, gradient.dnormed, batch, context));
     weights_back.push_back({context.exchange,
                             {.name = name,
                              .dispatch = batch.dispatch,

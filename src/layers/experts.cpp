@@ -52,22 +52,24 @@ void Experts<P>::forward(const Saved& saved, View<T, 2, kSpace> y, Context<P>& c
 }
 
 template <Platform P>
-void Experts<P>::backward(View<T, 2, kSpace> dy_to_dx, View<float, 2, kSpace> dweights, const Saved& saved,
+auto Experts<P>::make_row_gradients(const Saved& saved, Context<P>& context) -> RowGradients {
+  const View<T, 2, kSpace> dy = context.product_inputs().template make<T>(saved.rows.shape);
+  return {dy, context.later == nullptr ? dy : context.workspace.template make<T>(saved.rows.shape)};
+}
+
+template <Platform P>
+void Experts<P>::backward(const RowGradients& rows, View<float, 2, kSpace> dweights, const Saved& saved,
                           const Gradients& gradients, Context<P>& context) const {
   mark(Part::experts, context.queue);
   const ArenaScope scope(context.workspace);
   const View<T, 2, kSpace> dactive = context.workspace.template make<T>(saved.active.shape);
-  const View<T, 2, kSpace> dgate_up = context.workspace.template make<T>(saved.gate_up.shape);
-  kernels::grouped_gemm_weight_gradient(
-      kernels::GroupedGemmWeightGradient<T, kSpace, G>{.dy = dy_to_dx,
-                                                       .x = saved.active,
-                                                       .starts = saved.starts,
-                                                       .dw = gradients.down,
-                                                       .into = context.into},
-      context.queue);
+  const View<T, 2, kSpace> dgate_up = context.product_inputs().template make<T>(saved.gate_up.shape);
+  using Product = kernels::GroupedGemmWeightGradient<T, kSpace, G>;
+  context.weight_gradient(Product{
+      .dy = rows.dy, .x = saved.active, .starts = saved.starts, .dw = gradients.down, .into = context.into});
   kernels::grouped_gemm_input_gradient(
       kernels::GroupedGemmInputGradient<T, kSpace>{
-          .dy = dy_to_dx, .w = weights.down, .starts = saved.starts, .dx = dactive},
+          .dy = rows.dy, .w = weights.down, .starts = saved.starts, .dx = dactive},
       context.queue);
   kernels::swiglu_backward(kernels::SwigluBackward<T, kSpace>{.dy = dactive,
                                                               .gate_up = saved.gate_up,
@@ -76,16 +78,14 @@ void Experts<P>::backward(View<T, 2, kSpace> dy_to_dx, View<float, 2, kSpace> dw
                                                               .dgate_up = dgate_up,
                                                               .dweights = dweights.flat()},
                            context.queue);
-  kernels::grouped_gemm_weight_gradient(
-      kernels::GroupedGemmWeightGradient<T, kSpace, G>{.dy = dgate_up,
-                                                       .x = saved.rows,
-                                                       .starts = saved.starts,
-                                                       .dw = gradients.gate_up,
-                                                       .into = context.into},
-      context.queue);
+  context.weight_gradient(Product{.dy = dgate_up,
+                                  .x = saved.rows,
+                                  .starts = saved.starts,
+                                  .dw = gradients.gate_up,
+                                  .into = context.into});
   kernels::grouped_gemm_input_gradient(
       kernels::GroupedGemmInputGradient<T, kSpace>{
-          .dy = dgate_up, .w = weights.gate_up, .starts = saved.starts, .dx = dy_to_dx},
+          .dy = dgate_up, .w = weights.gate_up, .starts = saved.starts, .dx = rows.dx},
       context.queue);
 }
 

@@ -52,9 +52,13 @@ struct Experts {
   void activate(Saved& saved, Context<P>& context) const;
   /// y [rows, hidden], overwritten: not summed by token yet.
   void forward(const Saved& saved, View<T, 2, kSpace> y, Context<P>& context) const;
-  /// dy [rows, hidden] becomes the gradient in `rows`. dweights [tokens, top_k]: entries of assignments that
-  /// are not here are left as they are.
-  void backward(View<T, 2, kSpace> dy_to_dx, View<float, 2, kSpace> dweights, const Saved& saved,
+  struct RowGradients {     // [rows, hidden] each
+    View<T, 2, kSpace> dy;  // an input of products, see Context
+    View<T, 2, kSpace> dx;  // in `rows`, overwritten; dy itself where no product waits for its turn
+  };
+  [[nodiscard]] static RowGradients make_row_gradients(const Saved& saved, Context<P>& context);
+  /// dweights [tokens, top_k]: entries of assignments that are not here are left as they are.
+  void backward(const RowGradients& rows, View<float, 2, kSpace> dweights, const Saved& saved,
                 const Gradients& gradients, Context<P>& context) const;
 
   /// From tokens to rows and, summed, back.

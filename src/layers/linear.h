@@ -24,14 +24,18 @@ void linear_input_gradient(Matrix<const T, S> dy, Matrix<const T, S> w, Matrix<T
 
 /// dw [out, in] = dy^T [out, rows] x [rows, in], or added to dw
 template <class T, class G, Space S>
+[[nodiscard]] kernels::Gemm<T, S, G> weight_product(Matrix<const T, S> dy, Matrix<const T, S> x,
+                                                    Matrix<G, S> dw, Into into) {
+  return {.a = dy,
+          .b = x,
+          .c = dw,
+          .transpose_a = kernels::Transpose::yes,
+          .beta = into == Into::add ? 1.0f : 0.0f};
+}
+template <class T, class G, Space S>
 void linear_weight_gradient(Matrix<const T, S> dy, Matrix<const T, S> x, Matrix<G, S> dw, Into into,
                             Queue<S> queue) {
-  kernels::gemm(kernels::Gemm<T, S, G>{.a = dy,
-                                       .b = x,
-                                       .c = dw,
-                                       .transpose_a = kernels::Transpose::yes,
-                                       .beta = into == Into::add ? 1.0f : 0.0f},
-                queue);
+  kernels::gemm(weight_product<T, G, S>(dy, x, dw, into), queue);
 }
 
 }  // namespace moebius::layers

@@ -97,6 +97,15 @@ class Extents {
   [[nodiscard]] std::int64_t layer_forward(bool is_moe) const {
     return std::max({whole(), attention_forward(), mlp_forward(is_moe)});
   }
+  /// The inputs of the products that give gradients of weights, besides those that forward kept: the gradient
+  /// behind the block, that before its activation, and with a tensor axis all tokens of its input.
+  [[nodiscard]] std::int64_t attention_products() const {
+    return stored(tokens_ * config_.hidden) + stored(tokens_ * (q_ + 2 * kv_)) + whole();
+  }
+  [[nodiscard]] std::int64_t mlp_products(bool is_moe) const {
+    if (is_moe) return experts_.products();
+    return stored(tokens_ * config_.hidden) + stored(tokens_ * 2 * width_) + whole();
+  }
   /// Of remake.
   [[nodiscard]] std::int64_t layer_remaking(bool is_moe) const {
     return std::max(whole(), is_moe ? experts_.remaking() : 0);
@@ -205,6 +214,16 @@ class StageMemory {
       const Kept kept = kept_by_layers(chunk);
       const std::int64_t ends = of_.router_statistics(moe_layers(chunk)) + before(chunk) + behind(chunk);
       most = {std::max(most.activations, ends + kept.activations), std::max(most.remade, kept.remade)};
+    }
+    return most;
+  }
+  /// What backward leaves of the largest chunk.
+  [[nodiscard]] std::int64_t pending() const {
+    std::int64_t most = 0;
+    for (const Chunk& chunk : chunks_) {
+      std::int64_t sum = 0;
+      each_layer(chunk, [&](bool is_moe) { sum += of_.attention_products() + of_.mlp_products(is_moe); });
+      most = std::max(most, sum);
     }
     return most;
   }
@@ -319,6 +338,8 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
   memory.activations = kept.activations;
   memory.lists = of.lists();
   memory.in_flight = format.stage.in_flight;
+  memory.pending = format.stage.pending;
+  memory.pending_slot = memory.pending == 0 ? 0 : stage.pending();
   memory.messages = format.stage.messages * of.stream();
   memory.remade = kept.remade;
   memory.tables = of.tables(longest);

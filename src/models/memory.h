@@ -25,6 +25,7 @@ struct MicroBatchShape {
 struct StageShape {
   Stages stages;
   std::int64_t in_flight = 1;  // chunks of micro batches, parallel::load_of
+  std::int64_t pending = 0;    // those whose gradients of weights backward has left for later
   std::int64_t messages = 0;   // streams on their way, parallel::message_buffers
 };
 
@@ -42,23 +43,25 @@ struct MemoryFormat {
 /// Bytes of this rank by purpose.
 struct ModelMemory {
   std::int64_t weights = 0, gradients = 0;
-  std::int64_t moments = 0;      // of AdamW, both, of what the rank owns (models/ownership.h)
-  std::int64_t truth = 0;        // what stands beside the weights that it owns: master or remainder
-  std::int64_t activations = 0;  // what one micro batch keeps from forward for backward in its largest chunk
-  std::int64_t lists = 0;        // token ids and the like of one micro batch; they lie among the activations
-  std::int64_t in_flight = 1;    // how many times both are there
-  std::int64_t messages = 0;     // between pipeline stages
-  std::int64_t remade = 0;       // what a layer, or a group of layers, makes again
-  std::int64_t workspace = 0;    // the most that any step of forward, loss or backward needs besides
-  std::int64_t tables = 0;       // rotary
+  std::int64_t moments = 0;       // of AdamW, both, of what the rank owns (models/ownership.h)
+  std::int64_t truth = 0;         // what stands beside the weights that it owns: master or remainder
+  std::int64_t activations = 0;   // what one micro batch keeps from forward for backward in its largest chunk
+  std::int64_t lists = 0;         // token ids and the like of one micro batch; they lie among the activations
+  std::int64_t in_flight = 1;     // how many times both are there
+  std::int64_t pending_slot = 0;  // inputs of a micro batch's products that wait for their turn
+  std::int64_t pending = 0;       // how many times they are there
+  std::int64_t messages = 0;      // between pipeline stages
+  std::int64_t remade = 0;        // what a layer, or a group of layers, makes again
+  std::int64_t workspace = 0;     // the most that any step of forward, loss or backward needs besides
+  std::int64_t tables = 0;        // rotary
   /// Of single operations on a device: Device::scratch, and what products keep. In host memory: gradients of
   /// other ranks on their way into sums.
   std::int64_t scratch = 0;
   /// Of one micro batch in flight.
   [[nodiscard]] std::int64_t slot() const { return activations + lists; }
   [[nodiscard]] std::int64_t total() const {
-    return weights + gradients + moments + truth + in_flight * slot() + messages + remade + workspace +
-           tables + scratch;
+    return weights + gradients + moments + truth + in_flight * slot() + pending * pending_slot + messages +
+           remade + workspace + tables + scratch;
   }
   friend bool operator==(const ModelMemory&, const ModelMemory&) = default;
 };

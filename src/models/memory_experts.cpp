@@ -79,6 +79,10 @@ std::int64_t ExpertMemory::remade() const {
   });
 }
 
+std::int64_t ExpertMemory::products() const {
+  return total([&](const Batch& batch) { return rows(batch) + rooms_.stored(batch.rows * 2 * width_); });
+}
+
 /// What dispatch_rows needs for rows of so many bytes.
 std::int64_t ExpertMemory::leaving(const Batch& batch, std::int64_t bytes) const {
   return expert_ == 1 ? 0 : rooms_.room(batch.sent, bytes);

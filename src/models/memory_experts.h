@@ -22,6 +22,8 @@ class ExpertMemory {
   [[nodiscard]] std::int64_t forward() const;
   [[nodiscard]] std::int64_t remaking() const;
   [[nodiscard]] std::int64_t backward() const;
+  /// Inputs of the products that give gradients of weights, besides those that forward kept.
+  [[nodiscard]] std::int64_t products() const;
 
  private:
   /// layers::DistributedExperts::Batch.

@@ -118,17 +118,36 @@ class Sft<P>::TrainingStage final : public Stage {
       else
         dstream = work.dhidden;
     }
+    models::WeightGradients<P> gradients = gradients_of(instruction);
+    const bool is_split = instruction.work == parallel::Work::backward_input;
+    if (is_split)
+      gradients.later =
+          &pending_.try_emplace(key_of(instruction), this->memory_.pending).first->second.products;
     this->decoder_.backward({.dhidden = dstream, .coefficients = share_.coefficients}, work.tokens,
-                            *work.saved, gradients_of(instruction));
-    in_work_.erase(found);
+                            *work.saved, gradients);
+    if (!is_split) in_work_.erase(found);
   }
 
-  void backward_weight(const Instruction&) override {
-    throw std::logic_error("backward of weights alone is not built");
+  void backward_weight(const Instruction& instruction) override {
+    const auto found = pending_.find(key_of(instruction));
+    found->second.products.run(this->decoder_.queue());
+    pending_.erase(found);
+    in_work_.erase(key_of(instruction));
   }
 
  private:
   using Key = std::pair<std::int64_t, std::int64_t>;  // micro batch, chunk
+  /// The products of one micro batch that wait for their turn.
+  struct Products {
+    explicit Products(ArenaSlots<kSpace>& all) : slots(all), memory(all.take()), products(memory) {}
+    Products(const Products&) = delete;
+    Products& operator=(const Products&) = delete;
+    ~Products() { slots.give_back(memory); }
+
+    ArenaSlots<kSpace>& slots;
+    Arena<kSpace>& memory;
+    layers::WeightProducts<P> products;
+  };
   [[nodiscard]] static Key key_of(const Instruction& instruction) {
     return {instruction.micro_batch, instruction.chunk};
   }
@@ -163,6 +182,7 @@ class Sft<P>::TrainingStage final : public Stage {
   std::function<void(std::string_view)> done_;
   std::int64_t last_micro_batch_;
   std::map<Key, std::unique_ptr<InWork>> in_work_;
+  std::map<Key, Products> pending_;
 };
 
 template <Platform P>

@@ -43,10 +43,11 @@ class Sft {
   using Batches = std::span<const data::MicroBatch>;  // of this data rank, the same on all stages
   using Results = std::vector<QueuedResult>;          // of the micro batches
 
-  /// Where micro batches that are in work lie: as many slots as the schedule has in flight; and the messages
-  /// between stages.
+  /// Where micro batches that are in work lie: as many slots as the schedule has in flight; what their
+  /// backward leaves for later, as many as it has pending; and the messages between stages.
   struct Memory {
     ArenaSlots<kSpace>& slots;
+    ArenaSlots<kSpace>& pending;
     Arena<kSpace>& messages;
   };
   /// Of the global batch that a micro batch belongs to.

@@ -13,6 +13,7 @@ std::vector<NeedPart> parts_of(const Need& need) {
                               {"moments", memory.moments},
                               {"master", memory.truth},
                               {"activations", memory.in_flight * memory.slot()},
+                              {"pending", memory.pending * memory.pending_slot},
                               {"messages", memory.messages},
                               {"made again", memory.remade},
                               {"workspace", memory.workspace},
@@ -39,11 +40,12 @@ models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
 namespace {
 
 models::StageShape stage_shape(const cluster::Mesh& mesh, const Question& question) {
-  const std::int64_t stage = mesh.index(cluster::Axis::pipeline);
   const parallel::PipelineSchedule schedule = schedule_of(question.job, mesh);
+  const parallel::StageLoad load = load_of(schedule, mesh);
   return {.stages = stages_of(question.job, question.config),
-          .in_flight = slots_of(schedule, stage),
-          .messages = parallel::message_buffers(schedule, stage).count()};
+          .in_flight = load.in_flight,
+          .pending = load.pending,
+          .messages = parallel::message_buffers(schedule, mesh.index(cluster::Axis::pipeline)).count()};
 }
 
 }  // namespace

@@ -102,18 +102,29 @@ models::Stages stages_of(const job::Job& job, const models::ModelConfig& config)
   return models::stages_of(config, job.parallel.pipeline, job.parallel.virtual_pipeline);
 }
 
-parallel::PipelineSchedule schedule_of(const job::Job& job, const cluster::Mesh& mesh) {
-  const std::int64_t chunks = job.parallel.virtual_pipeline;
-  const auto kind = chunks > 1 ? parallel::ScheduleKind::interleaved : parallel::ScheduleKind::one_f_one_b;
-  return parallel::make_schedule(
-      kind, {.stages = mesh.degree(Axis::pipeline),
-             .chunks = chunks,
-             .micro_batches =
-                 job.train.global_batch_size / (job.train.micro_batch_size * mesh.degree(Axis::data))});
+parallel::ScheduleKind schedule_kind_of(const job::Parallel& parallel) {
+  switch (parallel.schedule) {
+    case job::PipelineSchedule::one_f_one_b: return parallel::ScheduleKind::one_f_one_b;
+    case job::PipelineSchedule::interleaved: return parallel::ScheduleKind::interleaved;
+    case job::PipelineSchedule::zero_bubble: return parallel::ScheduleKind::zero_bubble;
+    case job::PipelineSchedule::automatic: break;
+  }
+  return parallel.virtual_pipeline > 1 ? parallel::ScheduleKind::interleaved
+                                       : parallel::ScheduleKind::one_f_one_b;
 }
 
-std::int64_t slots_of(const parallel::PipelineSchedule& schedule, std::int64_t stage) {
-  return std::max<std::int64_t>(1, parallel::load_of(schedule.stages[std::size_t(stage)]).in_flight);
+parallel::PipelineSchedule schedule_of(const job::Job& job, const cluster::Mesh& mesh) {
+  return parallel::make_schedule(schedule_kind_of(job.parallel),
+                                 {.stages = mesh.degree(Axis::pipeline),
+                                  .chunks = job.parallel.virtual_pipeline,
+                                  .micro_batches = job.train.global_batch_size /
+                                                   (job.train.micro_batch_size * mesh.degree(Axis::data))});
+}
+
+parallel::StageLoad load_of(const parallel::PipelineSchedule& schedule, const cluster::Mesh& mesh) {
+  parallel::StageLoad load = parallel::load_of(schedule.stages[std::size_t(mesh.index(Axis::pipeline))]);
+  load.in_flight = std::max<std::int64_t>(load.in_flight, 1);
+  return load;
 }
 
 void check_against_precision(const job::Job& job, Precision precision) {

@@ -25,10 +25,13 @@ void check_against_model(const job::Job& job, const models::ModelConfig& config)
 /// divide the ranks, UsageError where the data ranks do not divide the batch.
 [[nodiscard]] cluster::Mesh mesh_of(const job::Job& job, std::int64_t ranks, std::int64_t rank);
 
+[[nodiscard]] parallel::ScheduleKind schedule_kind_of(const job::Parallel& parallel);
+
 /// Which layers lie where.
 [[nodiscard]] models::Stages stages_of(const job::Job& job, const models::ModelConfig& config);
-/// Micro batches that a stage has memory for.
-[[nodiscard]] std::int64_t slots_of(const parallel::PipelineSchedule& schedule, std::int64_t stage);
+/// Micro batches that this rank has memory for; one at least is in flight.
+[[nodiscard]] parallel::StageLoad load_of(const parallel::PipelineSchedule& schedule,
+                                          const cluster::Mesh& mesh);
 /// What each stage of the pipeline does in a step.
 [[nodiscard]] parallel::PipelineSchedule schedule_of(const job::Job& job, const cluster::Mesh& mesh);
 

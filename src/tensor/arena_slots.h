@@ -13,8 +13,8 @@ namespace moebius {
 template <Space S>
 class ArenaSlots {
  public:
-  ArenaSlots(const std::string& purpose, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; ++i) free_.push_back(&arenas_.emplace_back(purpose));
+  ArenaSlots(std::string purpose, std::int64_t count) : purpose_(std::move(purpose)) {
+    for (std::int64_t i = 0; i < count; ++i) free_.push_back(&arenas_.emplace_back(purpose_));
   }
   ArenaSlots(const ArenaSlots&) = delete;
   ArenaSlots& operator=(const ArenaSlots&) = delete;
@@ -22,7 +22,7 @@ class ArenaSlots {
   [[nodiscard]] std::int64_t count() const { return std::int64_t(arenas_.size()); }
   /// One that nobody has; the one that was given back last. Throws std::logic_error where all are in use.
   [[nodiscard]] Arena<S>& take() {
-    if (free_.empty()) throw std::logic_error("all slots of " + purpose() + " are in use");
+    if (free_.empty()) throw std::logic_error("all slots of " + purpose_ + " are in use");
     Arena<S>& taken = *free_.back();
     free_.pop_back();
     return taken;
@@ -36,7 +36,7 @@ class ArenaSlots {
   void reserve(std::int64_t bytes) {
     for (Arena<S>& arena : arenas_) arena.reserve(bytes);
   }
-  [[nodiscard]] const std::string& purpose() const { return arenas_.front().purpose(); }
+  [[nodiscard]] const std::string& purpose() const { return purpose_; }
   /// The sum of all peaks.
   [[nodiscard]] std::int64_t peak_bytes() const {
     std::int64_t sum = 0;
@@ -45,6 +45,7 @@ class ArenaSlots {
   }
 
  private:
+  std::string purpose_;
   std::deque<Arena<S>> arenas_;  // stay where they are
   std::vector<Arena<S>*> free_;
 };

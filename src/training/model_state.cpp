@@ -47,7 +47,8 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
       schedule(plan::schedule_of(job, exchange->mesh())),
       layout(table, exchange->mesh(), stages),
       ownership(layout, exchange->mesh()),
-      activations("activations", plan::slots_of(schedule, exchange->mesh().index(cluster::Axis::pipeline))),
+      activations("activations", plan::load_of(schedule, exchange->mesh()).in_flight),
+      pending("inputs of pending products", plan::load_of(schedule, exchange->mesh()).pending),
       weights(models::make_weight_state<typename P::Storage, kSpace>(
           ownership, plan::truth_of(job.optimizer.master), weight_memory, optimizer_memory, queue)),
       gradients(zeroed(models::Shards<typename P::Gradient, kSpace>(layout, gradient_memory), queue)),
@@ -70,6 +71,7 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
 template <Platform P>
 void ModelState<P>::reserve(const models::ModelMemory& planned) {
   activations.reserve(planned.slot());
+  pending.reserve(planned.pending_slot);
   if (planned.messages > 0) messages.reserve(planned.messages);
   if (planned.remade > 0) remade.reserve(planned.remade);
   workspace.reserve(planned.workspace);
@@ -80,8 +82,8 @@ template <Platform P>
 static std::vector<std::pair<std::string, std::int64_t>> peaks_of(const ModelState<P>& state) {
   const auto peak = [](const auto& memory) { return std::pair(memory.purpose(), memory.peak_bytes()); };
   return {peak(state.weight_memory), peak(state.gradient_memory), peak(state.optimizer_memory),
-          peak(state.activations),   peak(state.messages),        peak(state.remade),
-          peak(state.workspace)};
+          peak(state.activations),   peak(state.pending),         peak(state.messages),
+          peak(state.remade),        peak(state.workspace)};
 }
 
 template <Platform P>

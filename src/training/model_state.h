@@ -29,6 +29,7 @@ struct ModelState {
   models::Ownership ownership;
   Arena<kSpace> weight_memory{"weights"}, gradient_memory{"gradients"}, optimizer_memory{"optimizer"};
   ArenaSlots<kSpace> activations;  // a slot for each micro batch in flight
+  ArenaSlots<kSpace> pending;      // and for each whose backward has left the gradients of weights for later
   Arena<kSpace> messages{"messages"}, remade{"activations made again"}, workspace{"workspace"};
   Staging<kSpace> staging{"staging"};
   models::WeightState<typename P::Storage, kSpace> weights;

@@ -21,6 +21,8 @@ std::vector<std::string> train(const std::string& job, const Layout& layout) {
   return arguments;
 }
 
+constexpr const char* kZeroBubble = "schedule=\"zero-bubble\"";
+
 const std::vector<Layout> kLayouts{
     {"p2", 2, {"pipeline=2"}},
     {"p4", 4, {"pipeline=4"}},
@@ -34,6 +36,11 @@ const std::vector<Layout> kLayouts{
     {"p2t2e4d2", 8, {"pipeline=2", "tensor=2", "expert=4"}},
     {"p2v2t2e2d2", 8, {"pipeline=2", "virtual_pipeline=2", "tensor=2", "expert=2"}},
     {"p4e2", 8, {"pipeline=4", "expert=2"}},
+    {"p2zero", 2, {"pipeline=2", kZeroBubble}},
+    {"p4zero", 4, {"pipeline=4", kZeroBubble}},
+    {"p4zerod2e2", 8, {"pipeline=4", "expert=2", kZeroBubble}},
+    {"p2zerot2c2", 8, {"pipeline=2", "tensor=2", "context=2", "expert=4", kZeroBubble}},
+    {"p2v2c2", 4, {"pipeline=2", "virtual_pipeline=2", "context=2"}},
     {"p2full", 2, {"pipeline=2", "train.recompute=\"full\"", "train.recompute_layers=3"}},
     {"p2v2selective", 2, {"pipeline=2", "virtual_pipeline=2", "train.recompute=\"selective\""}},
 };
@@ -153,5 +160,12 @@ TEST_CASE("pipelines that the model or the batch does not allow are refused", "[
   make_deep(job, false);
   CHECK_THAT(refusal({"batch", 4, {"pipeline=4", "virtual_pipeline=2", "train.global_batch_size=6"}}),
              test::contains("takes micro batches in groups of 4"));
+  CHECK_THAT(refusal({"split", 2, {"pipeline=2", kZeroBubble, "train.recompute=\"full\""}}),
+             test::contains("computes gradients of weights later"));
+  CHECK_THAT(refusal({"turns", 2, {"pipeline=2", "schedule=\"interleaved\""}}),
+             test::contains("is for several chunks of layers a stage"));
+  CHECK_THAT(refusal({"plain", 2, {"pipeline=2", "virtual_pipeline=2", "schedule=\"1f1b\""}}),
+             test::contains("is for one chunk of layers a stage"));
+  CHECK_THAT(refusal({"idle_schedule", 1, {kZeroBubble}}), test::contains("has no effect"));
   CHECK_THAT(refusal({"idle", 1, {"virtual_pipeline=2"}}), test::contains("has no effect"));
 }

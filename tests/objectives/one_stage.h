@@ -8,7 +8,7 @@ class OneStage {
  public:
   using Sft = objectives::Sft<HostFp32>;
   explicit OneStage(models::Decoder<HostFp32>& decoder)
-      : sft_(decoder, {.slots = slots_, .messages = messages_}) {}
+      : sft_(decoder, {.slots = slots_, .pending = pending_, .messages = messages_}) {}
 
   objectives::QueuedResult train(const data::MicroBatch& batch, std::int64_t trained_tokens,
                                  const models::Shards<float, Space::host>& gradients) {
@@ -23,7 +23,7 @@ class OneStage {
   }
 
  private:
-  ArenaSlots<Space::host> slots_{"activations", 1};
+  ArenaSlots<Space::host> slots_{"activations", 1}, pending_{"pending", 0};
   Arena<Space::host> messages_{"messages"};
   parallel::PipelineSchedule schedule_ = parallel::make_schedule(parallel::ScheduleKind::one_f_one_b, {});
   Sft sft_;

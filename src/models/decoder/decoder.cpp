@@ -310,6 +310,7 @@ void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>
   mark(Part::norms, Pass::backward, parts_.queue);
   const Chunk& chunk = chunks_[saved.chunk_];
   layers::Context<P> context = context_in(saved.arena_, gradients.into);
+  context.later = gradients.later;
   const ArenaScope scope(context.workspace);
   const Bindings<G, kSpace> of(gradients.shards);
   const BackwardPass pass{.chunk = chunk,
@@ -339,6 +340,7 @@ void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>
     }
   }
   if (!chunk.is_first) return;
+  context.later = nullptr;
   // Tied, and the whole model here: the output projection has written the table's gradient already.
   const bool head_is_here = chunks_.back().is_last;
   const kernels::Into into = config_.tied_embeddings && head_is_here ? kernels::Into::add : gradients.into;

@@ -42,12 +42,15 @@ template <Platform P>
 struct WeightGradients {
   const Shards<typename P::Gradient, P::kSpace>& shards;
   kernels::Into into = kernels::Into::add;
+  layers::WeightProducts<P>* later = nullptr;  // where backward leaves the large products of the layers
   /// Told the beginning of the names of weights whose gradients backward has queued; empty: nobody asks. Of
   /// the embedding it tells nothing: it is the last, and then all are.
   std::function<void(std::string_view names)> done = {};
 
-  void tell(std::string_view names) const {
-    if (done) done(names);
+  void tell(const std::string& names) const {
+    if (!done) return;
+    if (later == nullptr) return done(names);
+    later->then([told = done, names] { told(names); });
   }
 };
 
