@@ -19,10 +19,10 @@
 /// together. Backward takes y and log_sum_exp of the whole, and gives what the keys of this part add to dq,
 /// and all of their dk and dv that these queries add.
 ///
-/// The device twin has two paths. cuDNN's kernels train: bf16, heads of 64 or 128, as many keys as queries, a
-/// multiple of 128 rows, dq with the rows of q and dk with those of k; the sums of dq are taken in any order.
-/// There no segment may be empty, and rows of padding must hold finite numbers. Plain kernels of ours do the
-/// rest: fp32, decoding, other sizes; their results are the same in every run.
+/// The device twin has two paths. cuDNN's kernels train: bf16, heads of 64 or 128, a multiple of 128 rows, as
+/// many keys as queries or no mask, dq with the rows of q and dk with those of k; the sums of dq are taken in
+/// any order. There no segment may be empty, and rows of padding must hold finite numbers. Plain kernels of
+/// ours do the rest: fp32, decoding, other sizes; their results are the same in every run.
 namespace moebius::kernels {
 
 enum class Mask : std::uint8_t { causal, nothing };
@@ -36,9 +36,10 @@ struct Segments {
                                                 // for caches with room left at the end of each segment
   View<const std::int32_t, 1, S> query_counts;  // [segments], or empty, likewise: the first of the queries
   Mask mask = Mask::causal;
-  // What the host knows of them. Only the device twin reads these two, to choose among few prepared plans.
-  std::int64_t longest = 0;  // queries of the longest segment, or more; 0: unknown
-  std::int64_t padding = 0;  // rows of q behind the last segment, or fewer; 0: unknown
+  // What the host knows of them. Only the device twin reads these, to choose among few prepared plans.
+  std::int64_t longest = 0;       // queries of the longest segment, or more; 0: unknown
+  std::int64_t longest_keys = 0;  // the same of keys, with Mask::nothing
+  std::int64_t padding = 0;       // rows of q behind the last segment, or fewer; 0: unknown
 };
 
 template <class T, Space S>

@@ -64,6 +64,8 @@ HostBatch::Remote HostBatch::remote_of(const ContextChunks& chunks, std::int64_t
       remote.query_counts.push_back(std::int32_t(queries));
       remote.key_starts.push_back(std::int32_t(key));
       remote.key_counts.push_back(std::int32_t(keys));
+      remote.longest = std::max(remote.longest, queries);
+      remote.longest_keys = std::max(remote.longest_keys, keys);
     }
     query += own.size();
     key += theirs.size();
@@ -93,7 +95,9 @@ TokenBatch<S> HostBatch::made(const Place& place) const {
                                    .key_starts = place(remote.key_starts),
                                    .key_counts = place(remote.key_counts),
                                    .query_counts = place(remote.query_counts),
-                                   .mask = kernels::Mask::nothing});
+                                   .mask = kernels::Mask::nothing,
+                                   .longest = remote.longest,
+                                   .longest_keys = remote.longest_keys});
   }
   return batch;
 }

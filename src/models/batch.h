@@ -69,6 +69,7 @@ class HostBatch {
   /// Segments of one step of the ring; lists as kernels::Segments has them.
   struct Remote {
     std::vector<std::int32_t> query_starts, query_counts, key_starts, key_counts;
+    std::int64_t longest = 0, longest_keys = 0;
   };
   void take(const PackedTokens& packed, std::size_t t);
   [[nodiscard]] static Remote remote_of(const ContextChunks& chunks, std::int64_t rank, std::int64_t other);

@@ -15,6 +15,7 @@ struct AttentionTestSizes {
   float unowned = std::nanf("");  // what inputs hold in rows behind the last segment
   std::vector<std::int32_t> query_counts = {};
   kernels::Mask mask = kernels::Mask::causal;
+  std::int64_t longest_keys = 0;
 
   [[nodiscard]] float scale() const { return 1 / std::sqrt(float(head_dim)); }
   [[nodiscard]] const std::vector<std::int32_t>& starts_of_keys() const {
@@ -220,6 +221,7 @@ struct DeviceAttention {
             .query_counts = query_counts.view(),
             .mask = sizes.mask,
             .longest = sizes.longest,
+            .longest_keys = sizes.longest_keys,
             .padding = sizes.padding};
   }
 };

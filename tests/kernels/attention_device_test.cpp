@@ -22,6 +22,12 @@ void check_errors(const AttentionErrors& errors, double tolerance) {
   CHECK(errors.dv < tolerance);
 }
 
+/// Rows that see no key are -infinity, in both: a number to compare with.
+test::AttentionResults seen(test::AttentionResults results) {
+  for (float& value : results.log_sum_exp) value = value == -INFINITY ? -1e3f : value;
+  return results;
+}
+
 template <class T>
 void run_plain(const DeviceAttention<T>& device, Queue<Space::device> queue) {
   attention_forward_plain(device.forward(), queue);
@@ -137,10 +143,6 @@ TEST_CASE("attention in parts on the device equals the host twin", "[kernels][at
                            .unowned = 0,
                            .query_counts = {38, 32, 10, 10},
                            .mask = Mask::nothing};
-  const auto seen = [](test::AttentionResults results) {
-    for (float& value : results.log_sum_exp) value = value == -INFINITY ? -1e3f : value;
-    return results;
-  };
   for (const std::int64_t heads : {4, 40}) {
     sizes.heads = heads;
     HostAttention<float> host(sizes);
@@ -149,9 +151,46 @@ TEST_CASE("attention in parts on the device equals the host twin", "[kernels][at
     check_errors(errors_of(seen(device.results()), seen(host.run())), test::kTolerance<float>);
     HostAttention<bf16> host_of_bf16(sizes);
     const DeviceAttention<bf16> device_of_bf16(host_of_bf16, 0);
-    CHECK_FALSE(suits_cudnn(device_of_bf16.forward()));
+    CHECK_FALSE(suits_cudnn(device_of_bf16.forward()));  // not a multiple of 128 rows
     run_plain(device_of_bf16, gpu.queue());
     check_errors(errors_of(seen(device_of_bf16.results()), seen(host_of_bf16.run())), test::kTolerance<bf16>);
+  }
+}
+
+TEST_CASE("cuDNN's attention in parts equals the host twin", "[kernels][attention][gpu]") {
+  Device gpu(0);
+  // As context ranks attend: queries of a sample's second piece to all keys of another rank, or all queries
+  // to the keys of its first piece; rows in between belong to no segment.
+  AttentionTestSizes sizes{.query_starts = {100, 331, 500, 600},
+                           .key_starts = {0, 200, 511, 630},
+                           .key_counts = {200, 300, 1},
+                           .query_rows = 640,
+                           .key_rows = 640,
+                           .heads = 8,
+                           .kv_heads = 2,
+                           .head_dim = 128,
+                           .longest = 169,
+                           .unowned = 9,
+                           .query_counts = {150, 169, 30},
+                           .mask = Mask::nothing,
+                           .longest_keys = 300};
+  for (const std::int64_t head_dim : {64, 128}) {
+    sizes.head_dim = head_dim;
+    HostAttention<bf16> host(sizes);
+    const DeviceAttention<bf16> device(host, 0);
+    run_cudnn(device, gpu.queue());
+    const test::AttentionResults expected = seen(host.run());
+    check_errors(errors_of(seen(device.results()), expected), test::kTolerance<bf16>);
+
+    device.poison_gradients();
+    check(cudaMemset(gpu.scratch(1), 0xff, std::size_t(gpu.scratch_bytes())));
+    check(cudaDeviceSynchronize());
+    attention_backward(device.backward(), gpu.queue());
+    check_errors(errors_of(seen(device.results()), expected), test::kTolerance<bf16>);
+
+    // Beside other columns, dv goes to the plain kernels.
+    const DeviceAttention<bf16> beside(host, 8);
+    CHECK_FALSE(suits_cudnn(beside.backward()));
   }
 }
 

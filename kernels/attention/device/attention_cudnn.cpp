@@ -28,6 +28,8 @@
 ///  - The statistics are token-major; with rows of all tokens in one head after the other gradients are
 ///  zeros.
 ///  - No sequence may be empty, and all rows together are a multiple of 128.
+///
+/// Without a mask queries and keys have lists of their own, and rows between sequences belong to none.
 namespace moebius::kernels {
 namespace {
 
@@ -43,7 +45,10 @@ enum class Direction : std::uint8_t { forward, forward_with_statistics, backward
 /// All that a plan depends on. Row strides are in elements.
 struct PlanKey {
   Direction direction = Direction::forward;
-  std::int64_t sequences = 0, longest = 0, rows = 0;
+  Mask mask = Mask::causal;
+  std::int64_t sequences = 0;
+  std::int64_t longest = 0, rows = 0;           // of queries
+  std::int64_t longest_keys = 0, key_rows = 0;  // causal: the same
   std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
   std::int64_t q_stride = 0, k_stride = 0, v_stride = 0, y_stride = 0, dy_stride = 0;
   float scale = 1;
@@ -55,9 +60,9 @@ struct PlanKey {
 
 // -------------------------------------------------------------------------------------------------- sizes
 
-/// The longest segment as plans know it: few values, so that batches share plans.
-std::int64_t longest_for_plan(const Segments<Space::device>& segments, std::int64_t rows) {
-  const std::int64_t longest = segments.longest == 0 ? rows : segments.longest;
+/// The longest segment (0: unknown) as plans know it: few values, so that batches share plans.
+std::int64_t longest_for_plan(std::int64_t longest, std::int64_t rows) {
+  if (longest == 0) longest = rows;
   std::int64_t size = 128;
   while (size < longest) size *= 2;
   return std::min(size, rows);
@@ -74,10 +79,15 @@ std::int64_t sequences_for_plan(const Segments<Space::device>& segments) {
 
 template <class Op>
 PlanKey key_for(const Op& op, Direction direction) {
+  const Segments<Space::device>& segments = op.segments;
+  const bool is_causal = segments.mask == Mask::causal;
   return {.direction = direction,
-          .sequences = sequences_for_plan(op.segments),
-          .longest = longest_for_plan(op.segments, op.q.rows),
+          .mask = segments.mask,
+          .sequences = is_causal ? sequences_for_plan(segments) : segments.query_counts.shape[0],
+          .longest = longest_for_plan(segments.longest, op.q.rows),
           .rows = op.q.rows,
+          .longest_keys = longest_for_plan(is_causal ? segments.longest : segments.longest_keys, op.k.rows),
+          .key_rows = op.k.rows,
           .heads = op.heads,
           .kv_heads = op.kv_heads,
           .head_dim = op.q.columns / op.heads,
@@ -99,12 +109,14 @@ bool both_suit(const Op& op) {
   const std::int64_t head_dim = op.heads == 0 ? 0 : op.q.columns / op.heads;
   const Segments<Space::device>& segments = op.segments;
   const std::int64_t count = segments.query_starts.shape[0] - 1;
-  const bool trains = segments.mask == Mask::causal && segments.key_counts.empty() &&
-                      segments.query_counts.empty() &&
-                      segments.key_starts.data == segments.query_starts.data && op.k.rows == op.q.rows;
-  return trains && count >= 1 && 2 * count * op.heads <= most_blocks && (head_dim == 64 || head_dim == 128) &&
-         op.q.rows > 0 && op.q.rows % 128 == 0 && has_packs(op.q) && has_packs(op.k) && has_packs(op.v) &&
-         has_packs(op.y);
+  const bool is_causal = segments.mask == Mask::causal && segments.key_counts.empty() &&
+                         segments.query_counts.empty() &&
+                         segments.key_starts.data == segments.query_starts.data && op.k.rows == op.q.rows;
+  const bool is_full = segments.mask == Mask::nothing && !segments.key_counts.empty() &&
+                       !segments.query_counts.empty() && op.k.rows > 0 && op.k.rows % 128 == 0;
+  return (is_causal || is_full) && count >= 1 && 2 * count * op.heads <= most_blocks &&
+         (head_dim == 64 || head_dim == 128) && op.q.rows > 0 && op.q.rows % 128 == 0 && has_packs(op.q) &&
+         has_packs(op.k) && has_packs(op.v) && has_packs(op.y);
 }
 
 // ------------------------------------------------------------------------------------------------- graphs
@@ -125,9 +137,17 @@ enum Name : std::int64_t {
   name_offsets
 };
 
+/// Rows of which a list of offsets is: so many elements wide, of queries or, without a mask, of keys.
+struct RowKind {
+  std::int64_t width;
+  bool of_keys;
+  // NOLINTNEXTLINE(modernize-use-nullptr): as below
+  friend auto operator<=>(const RowKind&, const RowKind&) = default;
+};
+
 struct Plan {
   Graph graph;
-  std::vector<std::int64_t> widths;  // of rows, in elements: name_offsets + i lists their offsets
+  std::vector<RowKind> rows;  // name_offsets + i lists their offsets
   std::int64_t workspace_bytes = 0;
 };
 
@@ -165,18 +185,19 @@ class GraphBuilder {
         .set_data_type(fe::DataType_t::FLOAT)
         .set_dim({key_.sequences, key_.heads, key_.longest, 1})
         .set_stride({key_.longest * key_.heads, 1, key_.heads, 1})
-        .set_ragged_offset(offsets(key_.heads));
+        .set_ragged_offset(offsets({key_.heads, false}));
   }
   template <class Attributes>
   Attributes attributes(const char* name) {
     Attributes made;
     made.set_name(name)
         .set_attn_scale(key_.scale)
-        .set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
-        .set_diagonal_band_right_bound(0)
         .set_padding_mask(true)
         .set_seq_len_q(query_lengths_)
         .set_seq_len_kv(key_lengths_);
+    if (key_.mask == Mask::causal) {
+      made.set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT).set_diagonal_band_right_bound(0);
+    }
     return made;
   }
 
@@ -189,27 +210,29 @@ class GraphBuilder {
                                   .set_data_type(fe::DataType_t::INT32));
   }
   void describe(TensorAttributes& tensor, Name name, std::int64_t heads, std::int64_t row_stride) {
+    const bool of_keys = name == name_k || name == name_v || name == name_dk || name == name_dv;
+    const std::int64_t longest = of_keys ? key_.longest_keys : key_.longest;
     tensor.set_uid(name)
-        .set_dim({key_.sequences, heads, key_.longest, key_.head_dim})
-        .set_stride({key_.longest * row_stride, key_.head_dim, row_stride, 1})
-        .set_ragged_offset(offsets(row_stride));
+        .set_dim({key_.sequences, heads, longest, key_.head_dim})
+        .set_stride({longest * row_stride, key_.head_dim, row_stride, 1})
+        .set_ragged_offset(offsets({row_stride, of_keys && key_.mask == Mask::nothing}));
   }
-  Tensor offsets(std::int64_t width) {
-    Tensor& made = offsets_[width];
+  Tensor offsets(const RowKind& rows) {
+    Tensor& made = offsets_[rows];
     if (made) return made;
     made = plan_.graph.tensor(TensorAttributes()
-                                  .set_uid(name_offsets + std::int64_t(plan_.widths.size()))
+                                  .set_uid(name_offsets + std::int64_t(plan_.rows.size()))
                                   .set_dim({key_.sequences + 1, 1, 1, 1})
                                   .set_stride({1, 1, 1, 1})
                                   .set_data_type(fe::DataType_t::INT64));
-    plan_.widths.push_back(width);
+    plan_.rows.push_back(rows);
     return made;
   }
 
   Plan& plan_;
   const PlanKey& key_;
   Tensor query_lengths_, key_lengths_;
-  std::map<std::int64_t, Tensor> offsets_;
+  std::map<RowKind, Tensor> offsets_;
 };
 
 void describe_forward(Plan& plan, const PlanKey& key) {
@@ -239,7 +262,7 @@ void describe_backward(Plan& plan, const PlanKey& key) {
   const Tensor statistics = plan.graph.tensor(of_statistics);
   auto attributes = builder.attributes<fe::graph::SDPA_backward_attributes>("attention_backward");
   attributes.set_deterministic_algorithm(false).set_max_total_seq_len_q(key.rows).set_max_total_seq_len_kv(
-      key.rows);
+      key.key_rows);
   const auto [dq, dk, dv] = plan.graph.sdpa_backward(q, k, v, y, dy, statistics, attributes);
   builder.output(dq, name_dq, key.heads, key.q_stride);
   builder.output(dk, name_dk, key.kv_heads, key.k_stride);
@@ -289,24 +312,26 @@ class Pieces {
 /// What a call needs besides its operands, in scratch memory.
 struct CallMemory {
   void* workspace = nullptr;
-  View<bf16, 2, Space::device> values;  // dv, contiguous
-  View<std::int32_t, 1, Space::device> lengths;
+  View<bf16, 2, Space::device> values;           // dv, contiguous; causal
+  View<std::int32_t, 2, Space::device> lengths;  // [1 or 2, sequences]; queries, then keys if they differ
   View<std::int64_t, 2, Space::device> offsets;
 };
 
 CallMemory memory_for(const Plan& plan, const PlanKey& key, Device& device) {
-  const std::int64_t widths = std::int64_t(plan.widths.size());
-  const std::int64_t value_rows = key.direction == Direction::backward ? key.rows : 0;
+  const std::int64_t kinds = std::int64_t(plan.rows.size());
+  const bool is_causal = key.mask == Mask::causal;
+  const std::int64_t value_rows = is_causal && key.direction == Direction::backward ? key.rows : 0;
+  const std::int64_t sides = is_causal ? 1 : 2;
   Pieces pieces;
   pieces.add(plan.workspace_bytes);
   const std::int64_t values = pieces.add(value_rows * key.kv_columns() * std::int64_t(sizeof(bf16)));
-  const std::int64_t lengths = pieces.add(key.sequences * std::int64_t(sizeof(std::int32_t)));
-  const std::int64_t offsets = pieces.add(widths * (key.sequences + 1) * std::int64_t(sizeof(std::int64_t)));
+  const std::int64_t lengths = pieces.add(sides * key.sequences * std::int64_t(sizeof(std::int32_t)));
+  const std::int64_t offsets = pieces.add(kinds * (key.sequences + 1) * std::int64_t(sizeof(std::int64_t)));
   auto* const begin = static_cast<std::byte*>(device.scratch(pieces.bytes()));
   return {.workspace = begin,
           .values = {reinterpret_cast<bf16*>(begin + values), {value_rows, key.kv_columns()}},
-          .lengths = {reinterpret_cast<std::int32_t*>(begin + lengths), {key.sequences}},
-          .offsets = {reinterpret_cast<std::int64_t*>(begin + offsets), {widths, key.sequences + 1}}};
+          .lengths = {reinterpret_cast<std::int32_t*>(begin + lengths), {sides, key.sequences}},
+          .offsets = {reinterpret_cast<std::int64_t*>(begin + offsets), {kinds, key.sequences + 1}}};
 }
 
 struct Planned {
@@ -320,24 +345,42 @@ void* operand(const T* data) {
   return const_cast<void*>(static_cast<const void*>(data));
 }
 
+void list(const Planned& planned, const Segments<Space::device>& segments, const CallMemory& memory,
+          Queue<Space::device> queue) {
+  const std::vector<RowKind>& rows = planned.plan.rows;
+  if (planned.key.mask == Mask::causal) {
+    SequenceLists lists{.starts = segments.query_starts,
+                        .sequences = planned.key.sequences,
+                        .width_count = int(rows.size()),
+                        .lengths = memory.lengths.flat(),
+                        .offsets = memory.offsets};
+    for (std::size_t i = 0; i < rows.size(); ++i) lists.widths.at(i) = rows[i].width;
+    return list_sequences(lists, queue);
+  }
+  BlockLists lists{.query_starts = segments.query_starts,
+                   .key_starts = segments.key_starts,
+                   .query_counts = segments.query_counts,
+                   .key_counts = segments.key_counts,
+                   .width_count = int(rows.size()),
+                   .lengths = memory.lengths,
+                   .offsets = memory.offsets};
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    lists.widths.at(i) = rows[i].width, lists.of_keys.at(i) = rows[i].of_keys;
+  list_blocks(lists, queue);
+}
+
 /// Lists the sequences, then runs the plan on the operands and those lists.
 template <class Op>
 void run(const Planned& planned, const Op& op, const CallMemory& memory, Operands operands,
          Queue<Space::device> queue) {
   auto& [plan, key] = planned;
-  SequenceLists lists{.starts = op.segments.query_starts,
-                      .sequences = key.sequences,
-                      .width_count = int(plan.widths.size()),
-                      .lengths = memory.lengths,
-                      .offsets = memory.offsets};
-  std::copy(plan.widths.begin(), plan.widths.end(), lists.widths.begin());
-  list_sequences(lists, queue);
+  list(planned, op.segments, memory, queue);
   operands.insert({{name_q, operand(op.q.data)},
                    {name_k, operand(op.k.data)},
                    {name_v, operand(op.v.data)},
                    {name_y, operand(op.y.data)},
                    {name_query_lengths, memory.lengths.data},
-                   {name_key_lengths, memory.lengths.data}});
+                   {name_key_lengths, &memory.lengths(memory.lengths.shape[0] - 1, 0)}});
   for (std::int64_t i = 0; i < memory.offsets.shape[0]; ++i)
     operands[name_offsets + i] = &memory.offsets(i, 0);
   expect_good(plan.graph.execute(queue.device->dnn(), operands, memory.workspace), "run", key);
@@ -350,8 +393,9 @@ bool suits_cudnn(const Forward& op) {
 }
 
 bool suits_cudnn(const Backward& op) {
-  return both_suit(op) && op.dq.stride == op.q.stride && op.dk.stride == op.k.stride && has_packs(op.dy) &&
-         has_packs(op.dq) && has_packs(op.dk) && has_packs(op.dv);
+  const bool has_dv = op.segments.mask == Mask::causal || op.dv.stride == op.dv.columns;
+  return both_suit(op) && has_dv && op.dq.stride == op.q.stride && op.dk.stride == op.k.stride &&
+         has_packs(op.dy) && has_packs(op.dq) && has_packs(op.dk) && has_packs(op.dv);
 }
 
 void attention_forward_cudnn(const Forward& op, Queue<Space::device> queue) {
@@ -362,7 +406,12 @@ void attention_forward_cudnn(const Forward& op, Queue<Space::device> queue) {
   Operands operands;
   if (!op.log_sum_exp.empty()) operands[name_statistics] = op.log_sum_exp.data;
   run({plan, key}, op, memory, std::move(operands), queue);
-  clear_unowned({.starts = op.segments.query_starts, .y = op.y, .log_sum_exp = op.log_sum_exp}, queue);
+  const Starts starts = op.segments.query_starts;
+  if (key.mask == Mask::causal) {
+    clear_unowned({.starts = starts, .y = op.y, .log_sum_exp = op.log_sum_exp}, queue);
+  } else {
+    clear_gaps({starts, op.segments.query_counts, op.y, op.log_sum_exp}, queue);
+  }
 }
 
 void attention_backward_cudnn(const Backward& op, Queue<Space::device> queue) {
@@ -375,8 +424,15 @@ void attention_backward_cudnn(const Backward& op, Queue<Space::device> queue) {
        {name_statistics, operand(op.log_sum_exp.data)},
        {name_dq, op.dq.data},
        {name_dk, op.dk.data},
-       {name_dv, memory.values.data}},
+       {name_dv, key.mask == Mask::causal ? memory.values.data : op.dv.data}},
       queue);
+  if (key.mask == Mask::nothing) {
+    const Segments<Space::device>& segments = op.segments;
+    clear_gaps({segments.query_starts, segments.query_counts, op.dq, {}}, queue);
+    clear_gaps({segments.key_starts, segments.key_counts, op.dk, {}}, queue);
+    clear_gaps({segments.key_starts, segments.key_counts, op.dv, {}}, queue);
+    return;
+  }
   finish_gradients(
       {.starts = op.segments.query_starts, .values = memory.values, .dq = op.dq, .dk = op.dk, .dv = op.dv},
       queue);

@@ -38,6 +38,31 @@ __global__ void clear_kernel(ClearUnowned op) {
   }
 }
 
+__global__ void list_blocks_kernel(BlockLists op) {
+  const std::int64_t segments = op.query_counts.shape[0];
+  for (std::int64_t n = threadIdx.x; n <= segments; n += kThreads) {
+    for (int w = 0; w < op.width_count; ++w)
+      op.offsets(w, n) = (op.of_keys[w] ? op.key_starts(n) : op.query_starts(n)) * op.widths[w];
+    if (n == segments) continue;
+    op.lengths(0, n) = op.query_counts(n);
+    op.lengths(1, n) = op.key_counts(n);
+  }
+}
+
+/// Whether a segment has this row: the last one that does not start behind it.
+__device__ bool is_owned(const Starts& starts, const Starts& counts, std::int64_t row) {
+  std::int64_t low = 0, high = counts.shape[0];  // starts before low are <= row, those from high on are above
+  while (low < high) {
+    const std::int64_t middle = (low + high) / 2;
+    if (starts(middle) <= row) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low > 0 && row < std::int64_t{starts(low - 1)} + counts(low - 1);
+}
+
 __device__ void clear_row(const Matrix<bf16, Space::device>& matrix, std::int64_t row, std::int64_t lane) {
   for (std::int64_t c = lane * kPack<bf16>; c < matrix.columns; c += 32 * kPack<bf16>)
     *reinterpret_cast<uint4*>(matrix.row(row) + c) = uint4{0, 0, 0, 0};
@@ -57,7 +82,30 @@ __global__ void finish_kernel(FinishGradients op) {
   }
 }
 
+/// One warp a row.
+__global__ void clear_gaps_kernel(ClearGaps op) {
+  const std::int64_t row = std::int64_t(blockIdx.x) * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (row >= op.matrix.rows || is_owned(op.starts, op.counts, row)) return;
+  clear_row(op.matrix, row, lane);
+  if (op.log_sum_exp.data == nullptr) return;
+  for (std::int64_t h = lane; h < op.log_sum_exp.shape[1]; h += 32) op.log_sum_exp(row, h) = -INFINITY;
+}
+
 }  // namespace
+
+void list_blocks(const BlockLists& op, Queue<Space::device> queue) {
+  const std::int64_t segments = op.query_counts.shape[0];
+  expect_shape("attention.lengths", op.lengths, {2, segments});
+  expect_shape("attention.offsets", op.offsets, {op.width_count, segments + 1});
+  list_blocks_kernel<<<1, kThreads, 0, queue.stream>>>(op);
+  check(cudaGetLastError());
+}
+
+void clear_gaps(const ClearGaps& op, Queue<Space::device> queue) {
+  if (op.matrix.rows == 0) return;
+  clear_gaps_kernel<<<unsigned(divide_up(op.matrix.rows, kWarps)), kThreads, 0, queue.stream>>>(op);
+  check(cudaGetLastError());
+}
 
 void list_sequences(const SequenceLists& op, Queue<Space::device> queue) {
   expect_shape("attention.lengths", op.lengths, {op.sequences});

@@ -26,6 +26,17 @@ struct SequenceLists {
 };
 void list_sequences(const SequenceLists&, Queue<Space::device>);
 
+/// The same for Mask::nothing, where queries and keys have rows of their own.
+struct BlockLists {
+  Starts query_starts, key_starts, query_counts, key_counts;
+  std::array<std::int64_t, kMostRowWidths> widths{};  // elements
+  std::array<bool, kMostRowWidths> of_keys{};         // or of queries
+  int width_count = 0;
+  View<std::int32_t, 2, Space::device> lengths;  // [2, segments]; queries, then keys
+  View<std::int64_t, 2, Space::device> offsets;  // [widths, segments + 1]; elements
+};
+void list_blocks(const BlockLists&, Queue<Space::device>);
+
 /// Zeros in the rows of y and log_sum_exp (or empty) that no segment owns.
 struct ClearUnowned {
   Starts starts;
@@ -33,6 +44,15 @@ struct ClearUnowned {
   View<float, 2, Space::device> log_sum_exp;
 };
 void clear_unowned(const ClearUnowned&, Queue<Space::device>);
+
+/// Zeros in the rows of a matrix that no segment owns, wherever they lie; -infinity in those of log_sum_exp
+/// (or empty).
+struct ClearGaps {
+  Starts starts, counts;  // [segments + 1], [segments]
+  Matrix<bf16, Space::device> matrix;
+  View<float, 2, Space::device> log_sum_exp;
+};
+void clear_gaps(const ClearGaps&, Queue<Space::device>);
 
 /// values -> dv; zeros in the rows of dq, dk and dv that no segment owns. All rows are of 16-byte packs.
 struct FinishGradients {
