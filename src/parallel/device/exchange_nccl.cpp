@@ -196,8 +196,9 @@ class NcclExchange final : public Exchange<Space::device> {
     });
   }
 
-  /// Messages go over a stream of their own, beside what is queued; an event says when the buffers of `sent`
-  /// are ready, another when the messages are through.
+  /// Messages of an axis go over a stream of their own, beside what is queued: one that a stage has announced
+  /// early must not hold up those between context ranks, which that stage may wait for. An event says when
+  /// the buffers of `sent` are ready, then when the messages are through.
   class Flight final : public Pending<Space::device>::Work {
    public:
     Flight(cudaStream_t stream, cudaStream_t of_buffers) {
@@ -217,6 +218,12 @@ class NcclExchange final : public Exchange<Space::device> {
     cudaEvent_t event_ = nullptr;
   };
 
+  [[nodiscard]] cudaStream_t message_stream(Axis axis) {
+    std::unique_ptr<Stream>& stream = message_streams_[std::size_t(axis)];
+    if (!stream) stream = std::make_unique<Stream>();
+    return stream->get();
+  }
+
   Pending<Space::device> start(Call call, const MessagePair& messages, Queue<Space::device> queue) override {
     const auto& [sent, to, received, from, lane] = messages;
     const std::int64_t bytes = sent.count * size_of(sent.dtype),
@@ -225,19 +232,19 @@ class NcclExchange final : public Exchange<Space::device> {
       copy_on_device(sent.data, received.data, bytes, queue);
       return {};
     }
-    auto flight = std::make_unique<Flight>(message_stream_.get(), queue.stream);
+    const cudaStream_t stream = message_stream(call.axis);
+    auto flight = std::make_unique<Flight>(stream, queue.stream);
     queue_call(call, "messages", bytes, [&](ncclComm_t communicator) {
       ncclResult_t status = ncclGroupStart();
       if (bytes > 0 && status == ncclSuccess)
-        status =
-            ncclSend(sent.data, std::size_t(bytes), ncclInt8, int(to), communicator, message_stream_.get());
+        status = ncclSend(sent.data, std::size_t(bytes), ncclInt8, int(to), communicator, stream);
       if (received_bytes > 0 && status == ncclSuccess)
-        status = ncclRecv(received.data, std::size_t(received_bytes), ncclInt8, int(from), communicator,
-                          message_stream_.get());
+        status =
+            ncclRecv(received.data, std::size_t(received_bytes), ncclInt8, int(from), communicator, stream);
       const ncclResult_t ended = ncclGroupEnd();
       return status != ncclSuccess ? status : ended;
     });
-    flight->started(message_stream_.get());
+    flight->started(stream);
     return Pending<Space::device>(std::move(flight));
   }
 
@@ -317,7 +324,9 @@ class NcclExchange final : public Exchange<Space::device> {
   }
 
   Cluster& cluster_;
-  Stream message_stream_, swap_stream_, bucket_stream_;
+  Stream swap_stream_, bucket_stream_;
+  std::array<std::unique_ptr<Stream>, cluster::kAxisCount>
+      message_streams_;                                    // by axis, where it has messages
   std::unique_ptr<Exchange<Space::host>> host_;            // numbers of the host
   std::vector<std::unique_ptr<NcclCommunicator>> groups_;  // one for each set of ranks
   std::array<NcclCommunicator*, cluster::kAxisCount> by_axis_{};
