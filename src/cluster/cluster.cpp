@@ -140,7 +140,9 @@ void Cluster::agree(std::string_view name, const std::optional<Failure>& failure
 }
 
 ExitCode Cluster::conclude(const std::function<ExitCode()>& body) {
-  const auto fail = [this](ExitCode code, const std::string& text) {
+  const auto fail = [this](ExitCode code, const std::string& what) {
+    const std::string_view phase = watchdog_->failed_phase();
+    const std::string text = phase.empty() ? what : fmt::format("in phase {}: {}", phase, what);
     if (size_ > 1) abort(code, text);
     Log(0).info("error: {}", text);
     return code;

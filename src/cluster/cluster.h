@@ -111,8 +111,8 @@ class Cluster {
   }
 
   /// This rank's whole program: the exit code that `body` returns, or that of the error it throws. An
-  /// AgreedError is told by rank 0 and returned. Any other is told by the rank it happened on and, as the
-  /// others may wait for this rank, ends the job.
+  /// AgreedError is told by rank 0 and returned. Any other is told by the rank it happened on, with the phase
+  /// that it left, and, as the others may wait for this rank, ends the job.
   [[nodiscard]] ExitCode conclude(const std::function<ExitCode()>& body);
 
   /// Something failed inside a step: says it and ends the job on all ranks.

@@ -80,11 +80,24 @@ class Watchdog::Impl {
     settings_.timeout = timeout;
   }
 
-  std::string_view set_phase(std::string_view phase) {
-    const std::scoped_lock lock(mutex_);
-    phase_began_ = Clock::now();
-    return std::exchange(phase_, phase);
+  std::string_view enter_phase(std::string_view phase) {
+    const std::string_view before = change_phase(phase);
+    failed_phase_ = "";
+    if (!observer_) return before;
+    try {
+      observer_(phase);
+    } catch (...) {
+      leave_phase(before, true);
+      throw;
+    }
+    return before;
   }
+  void leave_phase(std::string_view before, bool by_error) {
+    const std::string_view left = change_phase(before);
+    if (by_error && failed_phase_.empty()) failed_phase_ = left;
+  }
+  void observe_phases(std::function<void(std::string_view)> observer) { observer_ = std::move(observer); }
+  [[nodiscard]] std::string_view failed_phase() const { return failed_phase_; }
 
   std::uint64_t enter(Axis axis, std::string_view operation, std::string_view name) {
     const std::scoped_lock lock(mutex_);
@@ -106,6 +119,12 @@ class Watchdog::Impl {
     std::string_view operation, name;
     Clock::time_point began;
   };
+
+  std::string_view change_phase(std::string_view phase) {
+    const std::scoped_lock lock(mutex_);
+    phase_began_ = Clock::now();
+    return std::exchange(phase_, phase);
+  }
 
   void run() {
     while (!over_) {
@@ -227,6 +246,9 @@ class Watchdog::Impl {
   std::uint64_t job_ = 0;
   std::vector<std::vector<sockaddr_in>> peers_;  // by rank
 
+  std::function<void(std::string_view)> observer_;  // of the rank's own thread, as the next
+  std::string_view failed_phase_;
+
   std::mutex mutex_;   // guards what follows, up to the blank line
   Settings settings_;  // only the timeout changes
   Mesh mesh_;
@@ -256,8 +278,17 @@ void Watchdog::use(const Mesh& mesh) {
 void Watchdog::set_timeout(Seconds timeout) {
   impl_->set_timeout(timeout);
 }
-std::string_view Watchdog::set_phase(std::string_view phase) {
-  return impl_->set_phase(phase);
+std::string_view Watchdog::enter_phase(std::string_view phase) {
+  return impl_->enter_phase(phase);
+}
+void Watchdog::leave_phase(std::string_view before, bool by_error) {
+  impl_->leave_phase(before, by_error);
+}
+void Watchdog::observe_phases(std::function<void(std::string_view)> observer) {
+  impl_->observe_phases(std::move(observer));
+}
+std::string_view Watchdog::failed_phase() const {
+  return impl_->failed_phase();
 }
 std::uint64_t Watchdog::enter(Axis axis, std::string_view operation, std::string_view name) {
   return impl_->enter(axis, operation, name);

@@ -2,6 +2,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <span>
@@ -47,11 +48,18 @@ class Watchdog {
   /// The groups of the axes; counts the calls of all axes but the world anew. All ranks or none.
   void use(const Mesh& mesh);
   void set_timeout(Seconds timeout);
-  /// What this rank is doing, in one word; `phase` must outlive its use (a literal). Returns the one before.
-  std::string_view set_phase(std::string_view phase);
+  /// What this rank does from here on, in one word; `phase` must outlive its use (a literal). Returns the one
+  /// before. Tells the observer.
+  std::string_view enter_phase(std::string_view phase);
+  /// Told of each phase as it begins, in the thread that begins it; may throw, as the phase itself may.
+  void observe_phases(std::function<void(std::string_view phase)> observer);
+  /// The innermost phase that the latest error has left; "" where none has.
+  [[nodiscard]] std::string_view failed_phase() const;
 
  private:
   friend class Watch;
+  friend class Phase;
+  void leave_phase(std::string_view before, bool by_error);
   std::uint64_t enter(Axis axis, std::string_view operation, std::string_view name);
   void leave(std::uint64_t ticket);
   class Impl;
@@ -77,14 +85,15 @@ class [[nodiscard]] Watch {
 class [[nodiscard]] Phase {
  public:
   Phase(Watchdog& watchdog, std::string_view phase)
-      : watchdog_(watchdog), before_(watchdog.set_phase(phase)) {}
+      : watchdog_(watchdog), before_(watchdog.enter_phase(phase)) {}
   Phase(const Phase&) = delete;
   Phase& operator=(const Phase&) = delete;
-  ~Phase() { watchdog_.set_phase(before_); }
+  ~Phase() { watchdog_.leave_phase(before_, std::uncaught_exceptions() > exceptions_); }
 
  private:
   Watchdog& watchdog_;
   std::string_view before_;
+  int exceptions_ = std::uncaught_exceptions();
 };
 
 }  // namespace moebius::cluster

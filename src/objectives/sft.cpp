@@ -95,9 +95,11 @@ class Sft<P>::TrainingStage final : public Stage {
         share_(training.share),
         gradients_(training.gradients),
         done_(training.done),
+        enter_(training.enter),
         last_micro_batch_(std::int64_t(training.batches.size()) - 1) {}
 
   [[nodiscard]] Stream forward(const Instruction& instruction, Stream input) override {
+    if (enter_) enter_("forward");
     auto begun = this->begin(instruction);
     InWork& work = *begun;
     in_work_.emplace(key_of(instruction), std::move(begun));
@@ -109,6 +111,7 @@ class Sft<P>::TrainingStage final : public Stage {
   }
 
   void backward(const Instruction& instruction, Stream gradient) override {
+    if (enter_) enter_("backward");
     const auto found = in_work_.find(key_of(instruction));
     InWork& work = *found->second;
     Stream dstream = gradient;
@@ -179,7 +182,7 @@ class Sft<P>::TrainingStage final : public Stage {
 
   Share share_;
   const models::Shards<typename P::Gradient, kSpace>& gradients_;
-  std::function<void(std::string_view)> done_;
+  std::function<void(std::string_view)> done_, enter_;
   std::int64_t last_micro_batch_;
   std::map<Key, std::unique_ptr<InWork>> in_work_;
   std::map<Key, Products> pending_;

@@ -67,6 +67,8 @@ class Sft {
     const models::Shards<typename P::Gradient, kSpace>& gradients;
     /// See models::WeightGradients: told once of each weight, when the last micro batch has been through it.
     std::function<void(std::string_view names)> done = {};
+    /// Told "forward" or "backward" (literals), of each micro batch before it is queued.
+    std::function<void(std::string_view phase)> enter = {};
   };
   [[nodiscard]] Results train(const Training& training);
   /// Queues forward only.

@@ -91,14 +91,17 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
                        .z = job_.moe.z_loss_coeff / all_micro_batches}};
   const double lr = optimizer::learning_rate(schedule_, iteration);
   const auto queued = [&] {
-    const Phase phase(cluster_.watchdog(), "forward, backward");
-    return objective_.train({.schedule = state_.schedule,
-                             .batches = micro_batches,
-                             .share = share,
-                             .gradients = state_.gradients,
-                             .done = [&](std::string_view names) {
-                               state_.adam.gradients_done(names, state_.gradients, state_.queue);
-                             }});
+    const Phase phase(cluster_.watchdog(), "forward");
+    return objective_.train(
+        {.schedule = state_.schedule,
+         .batches = micro_batches,
+         .share = share,
+         .gradients = state_.gradients,
+         .done =
+             [&](std::string_view names) {
+               state_.adam.gradients_done(names, state_.gradients, state_.queue);
+             },
+         .enter = [&](std::string_view begun) { cluster_.watchdog().enter_phase(begun); }});
   }();
   const auto queued_update = [&] {
     const Phase phase(cluster_.watchdog(), "optimizer");
