@@ -10,6 +10,7 @@
 #include "base/stopwatch.h"
 #include "cluster/mpi.h"
 #include "parallel/fold.h"
+#include "parallel/mpi_progress.h"
 
 namespace moebius::parallel {
 namespace {
@@ -122,7 +123,7 @@ std::byte* bytes_of(void* data) {
 class MpiExchange final : public Exchange<Space::host> {
  public:
   MpiExchange(Cluster& cluster, const Mesh& mesh, const MpiLimits& limits)
-      : cluster_(cluster), mesh_(mesh), limits_(limits) {
+      : cluster_(cluster), mesh_(mesh), limits_(limits), progress_(cluster.world()) {
     if (mesh.size() != cluster.size() || mesh.rank() != cluster.rank())
       throw std::logic_error("make_mpi_exchange: the mesh is of another world");
     cluster.watchdog().use(mesh);
@@ -174,7 +175,7 @@ class MpiExchange final : public Exchange<Space::host> {
     Stopwatch stopwatch_;
   };
 
-  /// Messages until they are waited for; the wait is watched and timed.
+  /// Messages until they are waited for, kept moving until then; the wait is watched and timed.
   class Flight : public Pending<Space::host>::Work {
    public:
     Flight(MpiExchange& exchange, Call call, std::string_view operation, Requests requests)
@@ -182,10 +183,13 @@ class MpiExchange final : public Exchange<Space::host> {
           axis_(call.axis),
           operation_(operation),
           name_(call.name),
-          requests_(std::move(requests)) {}
+          requests_(std::move(requests)) {
+      exchange_.progress_.open();
+    }
     void wait(Queue<Space::host>) override {
       const cluster::Watch watch(exchange_.cluster_.watchdog(), axis_, operation_, name_);
       const Stopwatch stopwatch;
+      exchange_.progress_.close();
       requests_.wait();
       arrive();
       exchange_.traffic_[std::size_t(axis_)].seconds += stopwatch.seconds();
@@ -385,6 +389,7 @@ class MpiExchange final : public Exchange<Space::host> {
   std::array<Traffic, cluster::kAxisCount> traffic_{};
   std::vector<std::byte> scratch_;
   std::vector<std::vector<std::byte>> sum_buffers_;  // of sums that were started, not in use
+  MpiProgress progress_;                             // goes before the groups do
 };
 
 }  // namespace

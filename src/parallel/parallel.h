@@ -33,6 +33,7 @@
 ///   host_sum.h           sums of a few numbers of the host
 ///   placement.h          which GPU a rank uses
 ///   sequence_parallel.h  tokens to and from the tensor axis
+///   mpi_progress.h       messages move while ranks compute
 ///   token_exchange.h     tokens to and from the ranks of their experts, once each
 ///   pipeline/            what each pipeline stage computes and when: schedules as values, and a simulator
 #include "parallel/exchange.h"
