@@ -66,6 +66,17 @@ class ContextJob {
     std::filesystem::copy_file(job_.output(from.name()) + file, job_.output(name) + file);
     return run(mesh, name);
   }
+  /// With more settings, "section.key=value".
+  std::vector<test::Json> train(const Mesh& mesh, const std::vector<std::string>& settings) {
+    std::string name = mesh.name();
+    std::vector<std::string> arguments;
+    for (const std::string& setting : settings) {
+      arguments.insert(arguments.end(), {"--set", setting});
+      name += "_" + setting.substr(setting.find('.') + 1);
+    }
+    std::erase(name, '"');
+    return run(mesh, name, arguments);
+  }
   /// What `command` says of the trained model.
   std::string infer(const std::string& command, const Mesh& mesh, std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(),
@@ -84,8 +95,11 @@ class ContextJob {
   }
 
  private:
-  std::vector<test::Json> run(const Mesh& mesh, const std::string& name) {
-    const auto outcome = program_.run(mesh.ranks, mesh.train(job_.file(name)));
+  std::vector<test::Json> run(const Mesh& mesh, const std::string& name,
+                              const std::vector<std::string>& more = {}) {
+    auto arguments = mesh.train(job_.file(name));
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto outcome = program_.run(mesh.ranks, arguments);
     INFO(name << ": " << outcome.err);
     REQUIRE(outcome.exit_code == 0);
     return job_.metrics(name);
@@ -109,7 +123,8 @@ TEST_CASE("training on context ranks gives the losses of one rank", "[slow][mesh
   for (const Mesh& mesh :
        {Mesh{2, 1, 2, 1}, Mesh{2, 1, 2, 2}, Mesh{3, 1, 3, 1}, Mesh{4, 1, 4, 1}, Mesh{4, 1, 4, 4},
         Mesh{4, 2, 2, 1}, Mesh{4, 2, 2, 4}, Mesh{4, 1, 2, 2}, Mesh{8, 2, 2, 2}, Mesh{8, 2, 4, 4},
-        Mesh{8, 1, 4, 2}, Mesh{8, 1, 8, 8}, Mesh{4, 1, 2, 2, 2}, Mesh{8, 2, 2, 4, 2}}) {
+        Mesh{8, 1, 4, 2}, Mesh{8, 1, 8, 8}, Mesh{4, 1, 2, 2, 2}, Mesh{8, 2, 2, 4, 2}, Mesh{6, 2, 3, 2},
+        Mesh{16, 2, 2, 4, 2}}) {
     const auto rows = job.train(mesh);
     const auto worst = [&](const char* key) {
       return test::worst_relative(test::column(rows, key), test::column(alone, key));
@@ -125,6 +140,26 @@ TEST_CASE("training on context ranks gives the losses of one rank", "[slow][mesh
       CHECK(rows[evaluated]["eval_loss"].get<double>() ==
             test::Approx(alone[evaluated]["eval_loss"].get<double>()).epsilon(1e-5));
     }
+  }
+}
+
+TEST_CASE("context ranks go with recompute, halves of the expert exchange and every schedule",
+          "[slow][mesh]") {
+  const test::TemporaryFolder folder;
+  ContextJob job(folder);
+  const auto alone = job.train(kAlone);
+  using Settings = std::vector<std::string>;
+  const std::vector<std::pair<Mesh, Settings>> runs{
+      {{4, 2, 2, 2}, {"train.recompute=\"full\"", "train.recompute_layers=2"}},
+      {{4, 2, 2, 2}, {"train.recompute=\"selective\"", "moe.overlap=\"halves\""}},
+      {{4, 1, 4, 4}, {"moe.overlap=\"halves\""}},
+      {{8, 2, 2, 2, 2}, {"parallel.schedule=\"zero-bubble\"", "moe.overlap=\"halves\""}},
+  };
+  for (const auto& [mesh, settings] : runs) {
+    const auto rows = job.train(mesh, settings);
+    CAPTURE(mesh.name(), settings);
+    CHECK(test::worst_relative(test::column(rows, "loss"), test::column(alone, "loss")) < 1e-5);
+    CHECK(test::worst_relative(test::column(rows, "grad_norm"), test::column(alone, "grad_norm")) < 1e-4);
   }
 }
 
