@@ -71,7 +71,7 @@ void choose_largest(const float* probabilities, std::int64_t experts, std::int64
 void choose_in_turn(const RouterForward<Space::host>& op, std::int64_t t) {
   const std::int64_t experts = op.logits.shape[1], top_k = op.ids.shape[1];
   for (std::int64_t c = 0; c < top_k; ++c) {
-    op.ids(t, c) = std::int32_t(((t + op.token_offset) * top_k + c) % experts);
+    op.ids(t, c) = std::int32_t((op.positions(t) * top_k + c) % experts);
   }
 }
 

@@ -102,7 +102,7 @@ __device__ __forceinline__ float forward_token(const RouterForward<Space::device
     if (op.routing == Routing::learned) {
       id = choose_largest(p, experts, top_k, lane);
     } else if (lane < top_k) {
-      id = int(((t + op.token_offset) * top_k + lane) % experts);
+      id = int((std::int64_t(op.positions(t)) * top_k + lane) % experts);
     }
     weight = number_of(id, p);
     if (op.weight_sum == WeightSum::sum_to_one) weight /= warp_sum(weight);

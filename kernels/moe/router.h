@@ -22,7 +22,7 @@
 namespace moebius::kernels {
 
 enum class WeightSum : std::uint8_t { as_is, sum_to_one };
-/// even: choice c of token t goes to expert ((t + token_offset) * top_k + c) % experts whatever the router
+/// even: choice c of a token goes to expert (its position * top_k + c) % experts whatever the router
 /// says, to measure with; its weights are still the router's probabilities.
 enum class Routing : std::uint8_t { learned, even };
 
@@ -37,7 +37,7 @@ struct RouterForward {
   View<float, 1, S> probability_sums;  // [experts]; summed in blocks of tokens, then over the blocks in order
   View<float, 1, S> square_sum;        // [1]
   std::int64_t valid_tokens = 0;       // tokens from here on are padding: in no expert and no statistic
-  std::int64_t token_offset = 0;       // this rank's first token in the micro batch (routing even)
+  View<const std::int32_t, 1, S> positions;  // [tokens]; in the token's sequence (routing even), or empty
   WeightSum weight_sum = WeightSum::sum_to_one;
   Routing routing = Routing::learned;
 };
@@ -83,6 +83,7 @@ void expect_shapes(const RouterForward<S>& op) {
   expect_shape("router.counts", op.counts, {experts});
   expect_shape("router.probability_sums", op.probability_sums, {experts});
   expect_shape("router.square_sum", op.square_sum, {1});
+  if (op.routing == Routing::even) expect_shape("router.positions", op.positions, {tokens});
 }
 
 template <class T, Space S>

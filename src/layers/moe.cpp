@@ -18,15 +18,17 @@ kernels::RouterForward<S> of_tokens(kernels::RouterForward<S> op, const Range& t
   op.ids = op.ids.slice(tokens.begin, tokens.size());
   op.weights = op.weights.slice(tokens.begin, tokens.size());
   op.valid_tokens = std::clamp<std::int64_t>(op.valid_tokens - tokens.begin, 0, tokens.size());
-  op.token_offset += tokens.begin;
+  op.positions = op.positions.slice(tokens.begin, tokens.size());
   return op;
 }
 
 }  // namespace
 
-/// Fills in the router's part of `saved`; counts are of each batch, statistics the sum of theirs.
+/// Fills in the router's part of `saved`; positions [tokens / tensor]; counts are of each batch, statistics
+/// the sum of theirs.
 template <Platform P>
-auto Moe<P>::route(const std::vector<Range>& batches, Saved& saved, Context<P>& context) const -> Routed {
+auto Moe<P>::route(View<const std::int32_t, 1, kSpace> positions, const std::vector<Range>& batches,
+                   Saved& saved, Context<P>& context) const -> Routed {
   mark(Part::router, context.queue);
   const std::int64_t tokens = saved.normed.shape[0], experts = all_experts();
   const auto count = std::int64_t(batches.size());
@@ -34,16 +36,15 @@ auto Moe<P>::route(const std::vector<Range>& batches, Saved& saved, Context<P>& 
   saved.probabilities = context.activations.template make<float>(tokens, experts);
   saved.log_sum_exp = context.activations.template make<float>(tokens);
   saved.ids = context.activations.template make<std::int32_t>(tokens, top_k);
-  const kernels::RouterForward<kSpace> whole{
-      .logits = saved.probabilities,
-      .probabilities = saved.probabilities,
-      .log_sum_exp = saved.log_sum_exp,
-      .ids = saved.ids,
-      .weights = memory.template make<float>(tokens, top_k),
-      .valid_tokens = saved.valid,
-      .token_offset = tokens * context.exchange.mesh().index(Axis::tensor),
-      .weight_sum = weight_sum,
-      .routing = routing};
+  const kernels::RouterForward<kSpace> whole{.logits = saved.probabilities,
+                                             .probabilities = saved.probabilities,
+                                             .log_sum_exp = saved.log_sum_exp,
+                                             .ids = saved.ids,
+                                             .weights = memory.template make<float>(tokens, top_k),
+                                             .valid_tokens = saved.valid,
+                                             .positions = positions,
+                                             .weight_sum = weight_sum,
+                                             .routing = routing};
   const View<std::int32_t, 2, kSpace> counts = context.workspace.template make<std::int32_t>(count, experts);
   const View<float, 2, kSpace> sums =
       context.workspace.template make<float>(count - 1, statistics_size(experts));
@@ -73,17 +74,17 @@ void Moe<P>::remake(Saved& saved, Context<P>& context) const {
 }
 
 template <Platform P>
-void Moe<P>::forward(View<const T, 2, kSpace> normed, const RealTokens& real_tokens, View<T, 2, kSpace> delta,
-                     Saved& saved, Context<P>& context) const {
+void Moe<P>::forward(const Input& input, View<T, 2, kSpace> delta, Saved& saved, Context<P>& context) const {
   const ArenaScope scope(context.workspace);
-  const std::int64_t tokens = normed.shape[0];
-  saved.normed = normed;
-  saved.real_tokens = real_tokens;
-  saved.valid = std::clamp<std::int64_t>(
-      real_tokens.here - tokens * context.exchange.mesh().index(Axis::tensor), 0, tokens);
+  const std::int64_t tokens = input.normed.shape[0],
+                     first = tokens * context.exchange.mesh().index(Axis::tensor);
+  saved.normed = input.normed;
+  saved.real_tokens = input.real_tokens;
+  saved.valid = std::clamp<std::int64_t>(input.real_tokens.here - first, 0, tokens);
   const std::vector<Range> batches = experts().batches(tokens, saved.valid, context);
-  experts().plan(route(batches, saved, context), batches, saved.experts, context);
-  experts().forward(normed, delta, saved.experts, context);
+  experts().plan(route(input.positions.slice(first, tokens), batches, saved, context), batches, saved.experts,
+                 context);
+  experts().forward(saved.normed, delta, saved.experts, context);
 }
 
 /// The gradient in the router's logits, [tokens / tensor, all experts], in the workspace.

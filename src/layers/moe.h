@@ -49,10 +49,14 @@ struct Moe {
   Overlap overlap = Overlap::none;
   Weights weights;
 
-  /// delta [tokens / tensor, hidden], overwritten. Tokens from real_tokens.here on (of all tensor ranks) are
-  /// padding.
-  void forward(View<const T, 2, kSpace> normed, const RealTokens& real_tokens, View<T, 2, kSpace> delta,
-               Saved& saved, Context<P>& context) const;
+  struct Input {
+    View<const T, 2, kSpace> normed;                // [tokens / tensor, hidden]
+    View<const std::int32_t, 1, kSpace> positions;  // [tokens]; of all tensor ranks, each in its sequence
+    RealTokens real_tokens;  // from real_tokens.here on (of all tensor ranks) tokens are padding
+  };
+
+  /// delta [tokens / tensor, hidden], overwritten.
+  void forward(const Input& input, View<T, 2, kSpace> delta, Saved& saved, Context<P>& context) const;
 
   /// What of `saved` can be remade, again; `normed` is there.
   void remake(Saved& saved, Context<P>& context) const;
@@ -67,7 +71,8 @@ struct Moe {
   [[nodiscard]] DistributedExperts<P> experts() const {
     return {.name = name, .all_experts = all_experts(), .overlap = overlap, .weights = weights.experts};
   }
-  [[nodiscard]] Routed route(const std::vector<Range>& batches, Saved& saved, Context<P>& context) const;
+  [[nodiscard]] Routed route(View<const std::int32_t, 1, kSpace> positions, const std::vector<Range>& batches,
+                             Saved& saved, Context<P>& context) const;
   [[nodiscard]] View<const T, 2, kSpace> backward_router(View<const float, 2, kSpace> dweights,
                                                          AuxCoefficients coefficients, const Saved& saved,
                                                          Context<P>& context) const;

@@ -25,7 +25,7 @@ struct Case {
   Tensor<float, 2, S> logits, probabilities, weights, dweights, dlogits;
   Tensor<float, 1, S> log_sum_exp, probability_sums, square_sum, aux_gradient;
   Tensor<std::int32_t, 2, S> ids;
-  Tensor<std::int32_t, 1, S> counts;
+  Tensor<std::int32_t, 1, S> counts, positions;
   std::int64_t valid_tokens;
   Options options;
 
@@ -41,6 +41,7 @@ struct Case {
         aux_gradient({sizes.experts}),
         ids({sizes.tokens, sizes.top_k}),
         counts({sizes.experts}),
+        positions({sizes.tokens}),
         valid_tokens(sizes.valid_tokens),
         options(with) {}
   RouterForward<S> forward() const {
@@ -53,7 +54,7 @@ struct Case {
             .probability_sums = probability_sums.view(),
             .square_sum = square_sum.view(),
             .valid_tokens = valid_tokens,
-            .token_offset = 5,
+            .positions = positions.view(),
             .weight_sum = options.weight_sum,
             .routing = options.routing};
   }
@@ -76,7 +77,9 @@ struct Case {
 
 void upload_inputs(const Case<Space::host>& host, const Case<Space::device>& device) {
   put(host.logits, device.logits), put(host.dweights, device.dweights);
-  put(host.aux_gradient, device.aux_gradient);
+  for (std::int64_t t = 0; t < host.positions.count(); ++t)
+    host.positions[t] = std::int32_t(5 + t * 7 % 1000);
+  put(host.aux_gradient, device.aux_gradient), put(host.positions, device.positions);
   poison(device.probabilities), poison(device.weights), poison(device.dlogits), poison(device.log_sum_exp);
   poison(device.probability_sums), poison(device.square_sum), poison(device.ids), poison(device.counts);
 }

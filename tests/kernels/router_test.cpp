@@ -1,6 +1,7 @@
 #include "kernels/moe/router.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "tests/kernels/checks.h"
 
@@ -15,7 +16,7 @@ struct Case {
   Tensor<float, 2> logits, probabilities, weights, dweights, dlogits;
   Tensor<float, 1> log_sum_exp, probability_sums, square_sum, aux_gradient;
   Tensor<std::int32_t, 2> ids;
-  Tensor<std::int32_t, 1> counts;
+  Tensor<std::int32_t, 1> counts, positions;
   std::int64_t valid_tokens;
   WeightSum weight_sum = WeightSum::sum_to_one;
   Routing routing = Routing::learned;
@@ -33,8 +34,10 @@ struct Case {
         aux_gradient({experts}),
         ids({tokens, top_k}),
         counts({experts}),
+        positions({tokens}),
         valid_tokens(tokens) {
     fill_normal(logits, 1), fill_normal(dweights, 2), fill_normal(aux_gradient, 3);
+    std::iota(positions.view().data, positions.view().data + tokens, 3);
   }
   RouterForward<Space::host> forward() {
     return {.logits = logits.view(),
@@ -46,7 +49,7 @@ struct Case {
             .probability_sums = probability_sums.view(),
             .square_sum = square_sum.view(),
             .valid_tokens = valid_tokens,
-            .token_offset = 0,
+            .positions = positions.view(),
             .weight_sum = weight_sum,
             .routing = routing};
   }
@@ -123,9 +126,7 @@ TEST_CASE("router probabilities and statistics follow their definitions", "[kern
 TEST_CASE("even routing sends tokens to experts in turn with the router's weights", "[kernels][router]") {
   Case host(6, 8, 2);
   host.routing = Routing::even;
-  auto op = host.forward();
-  op.token_offset = 3;
-  router_forward(op);
+  router_forward(host.forward());
   CHECK(host.ids.values() == std::vector<std::int32_t>{6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1});
   const auto p = host.probabilities.view();
   CHECK(host.weights.view()(1, 0) == Approx(p(1, 0) / (p(1, 0) + p(1, 1))));
@@ -162,6 +163,11 @@ TEST_CASE("router names what does not fit", "[kernels][router]") {
   auto op = host.forward();
   op.weights.shape = {4, 3};
   CHECK_THROWS_WITH(router_forward(op), "router.weights: expected [4, 2], got [4, 3]");
+  op = host.forward();
+  op.positions = {};
+  CHECK_NOTHROW(router_forward(op));
+  op.routing = Routing::even;
+  CHECK_THROWS_WITH(router_forward(op), "router.positions: expected [4], got [0]");
   host.valid_tokens = 5;
   CHECK_THROWS_WITH(router_forward(host.forward()), "router: top_k 2 of 6 experts, 5 valid of 4 tokens");
 }

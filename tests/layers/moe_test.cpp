@@ -24,7 +24,9 @@ struct Case {
     test::fill_normal(x, 1), test::fill_normal(router, 2), test::fill_normal(gate_up, 3, 0.5f);
     test::fill_normal(down, 4, 0.5f);
     saved.statistics = statistics.view();
-    moe.forward(x.view(), {.here = kReal, .of_micro_batch = kReal}, y.view(), saved, context);
+    std::iota(positions.view().data, positions.view().data + kTokens, 0);
+    moe.forward({x.view(), positions.view(), {.here = kReal, .of_micro_batch = kReal}}, y.view(), saved,
+                context);
   }
 
   std::unique_ptr<parallel::Exchange<Space::host>> exchange = parallel::make_local_exchange<Space::host>();
@@ -32,6 +34,7 @@ struct Case {
   Staging<Space::host> staging{"staging"};
   layers::Context<HostFp32> context{*exchange, activations, activations, workspace, staging, {}};
   test::Tensor<float, 1> statistics{{layers::Moe<HostFp32>::statistics_size(kExperts)}};
+  test::Tensor<std::int32_t, 1> positions{{kTokens}};
   test::Tensor<float, 2> x{{kTokens, kHidden}}, y{{kTokens, kHidden}}, router{{kExperts, kHidden}};
   test::Tensor<float, 3> gate_up{{kExperts, 2 * kWidth, kHidden}}, down{{kExperts, kHidden, kWidth}};
   layers::Moe<HostFp32> moe;

@@ -25,6 +25,7 @@ constexpr double kTolerance = 3e-5;  // of the largest entry: fp32 sums in anoth
 struct Layout {
   cluster::Degrees degrees;
   layers::Overlap overlap = layers::Overlap::none;
+  kernels::Routing routing = kernels::Routing::learned;
 };
 
 std::vector<test::Packed> micro_batches(std::int64_t count, std::int64_t vocab) {
@@ -96,7 +97,8 @@ void check_training(const models::ModelConfig& config, cluster::Cluster& cluster
   const auto exchange = parallel::make_mpi_exchange(cluster, mesh);
   const auto alone = parallel::make_local_exchange<Space::host>();
   INFO(config.family << " on " << mesh.text());
-  test::ModelRig rig(config, *exchange, {.longest = 512, .overlap = lies.overlap}), serial(config, *alone);
+  test::ModelRig rig(config, *exchange, {.longest = 512, .routing = lies.routing, .overlap = lies.overlap}),
+      serial(config, *alone, {.longest = 512, .routing = lies.routing});
   for (const std::int64_t count : {8, 3}) {  // 3: some data ranks have a micro batch less
     rig.clear_gradients(), serial.clear_gradients();
     const auto batches = micro_batches(count, config.vocab);
@@ -240,6 +242,13 @@ void on_every_mesh(const Check& check) {
 
 TEST_CASE("loss and gradients are the same on every mesh", "[models][mpi]") {
   on_every_mesh(check_training);
+}
+
+TEST_CASE("even routing sends a token to the same experts on every mesh", "[models][mpi]") {
+  on_every_mesh([](const models::ModelConfig& config, cluster::Cluster& cluster, Layout lies) {
+    lies.routing = kernels::Routing::even;
+    if (config.experts > 0) check_training(config, cluster, lies);
+  });
 }
 
 TEST_CASE("logits of decoding are the same on every mesh", "[models][mpi]") {

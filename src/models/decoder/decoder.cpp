@@ -143,6 +143,7 @@ void Decoder<P>::forward_layer(std::int64_t index, const ForwardPass& pass, Stre
   forward_mlp(
       one,
       {.normed = saved.mlp_norm.normed,
+       .positions = pass.batch.places.positions,
        .real_tokens = pass.batch.real_tokens,
        .statistics = moe_index < 0 ? View<float, 1, kSpace>{} : pass.statistics.slice(moe_index, 1).flat()},
       stream.delta, saved, context);
@@ -154,7 +155,7 @@ void Decoder<P>::forward_mlp(const DecoderLayer<P>& layer, const MlpInput& input
   if (const auto* moe = std::get_if<layers::Moe<P>>(&layer.mlp)) {
     auto& kept = saved.mlp.template emplace<typename layers::Moe<P>::Saved>();
     kept.statistics = input.statistics;
-    moe->forward(input.normed, input.real_tokens, delta, kept, context);
+    moe->forward({input.normed, input.positions, input.real_tokens}, delta, kept, context);
   } else {
     auto& kept = saved.mlp.template emplace<typename layers::DenseMlp<P>::Saved>();
     std::get<layers::DenseMlp<P>>(layer.mlp).forward(input.normed, delta, kept, context);
@@ -459,6 +460,7 @@ void Decoder<P>::decode_layers(const DecodePass& pass, Stream& stream) {
     const std::int64_t statistics = layers::Moe<P>::statistics_size(config_.experts);
     forward_mlp(layer,
                 {.normed = saved.mlp_norm.normed,
+                 .positions = pass.places.positions,
                  .real_tokens = {.here = pass.real_tokens, .of_micro_batch = pass.real_tokens},
                  .statistics = context.activations.template make<float>(statistics)},
                 stream.delta, saved, context);

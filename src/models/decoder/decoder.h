@@ -210,6 +210,7 @@ class Decoder {
   [[nodiscard]] Range group(const Chunk& chunk, std::size_t index) const;
   struct MlpInput {
     View<const T, 2, kSpace> normed;
+    View<const std::int32_t, 1, kSpace> positions;  // [tokens]
     layers::RealTokens real_tokens;
     View<float, 1, kSpace> statistics;  // of a MoE layer
   };
