@@ -27,7 +27,8 @@ Language::Language(const models::ModelFiles& files, const std::string& origin, s
                     tokenizer_->vocab_size() - 1, model_vocab));
   }
   text_.tokenizer = tokenizer_ ? &*tokenizer_ : nullptr;
-  text_.eos_token = data::TokenizerConfig::from_text(origin + "/tokenizer_config.json", settings).eos_token;
+  text_.words = data::tokenizer_words(
+      text_.tokenizer, data::TokenizerConfig::from_text(origin + "/tokenizer_config.json", settings));
   text_.model =
       data::model_text(files.at("config.json"), settings, file_or_empty(files, "chat_template.jinja"));
   text_.vocab = model_vocab;

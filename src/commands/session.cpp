@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/date.h"
 #include "base/file.h"
 #include "base/process.h"
 #include "kernels/threads.h"
@@ -35,9 +36,11 @@ job::Job load_job(const JobArguments& arguments, job::Purpose purpose, Session& 
   std::string text;
   cluster.on_first_rank("read the job file", [&] { text = read_job_file(arguments.file); });
   text = cluster.broadcast("job file", std::move(text));
-  return cluster.together("check the job", [&] {
+  job::Job job = cluster.together("check the job", [&] {
     return job::load_job({.text = text, .file = arguments.file, .overrides = arguments.overrides}, purpose);
   });
+  job.started_on = cluster.broadcast("date", date_of_today());
+  return job;
 }
 
 void write_result(const std::string& text, Session& session) {

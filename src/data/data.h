@@ -9,8 +9,11 @@
 ///     message_text.h tools.h   contents, flags, tool schemas and calls
 ///     json.h json_dump.h python_literal.h python_text.h   values as Python reads and writes them
 ///   rows/dropped.h          why a row is left out, and how many were
-///   template/template.h     how a model wants conversations written
-///     turns.h thinking.h contexts.h loss_scale.h hermes.h   messages -> weighed pieces of text
+///   template/template.h     how a model wants conversations written; automatic.h tells a model's own
+///     turns.h thinking.h contexts.h   messages -> the template's words
+///     loss_scale.h scale.h            which of them are trained, and how much
+///   agent/agent.h           how tools, calls and results are written
+///     hermes.h react.h glm.h llama.h deepseek.h qwen_coder.h   the ways
 ///   encode/settings.h       the job's [data] section with every name looked up
 ///   encode/encoder.h        Row -> Sample: token ids, labels, weights
 ///   tokenizer/tokenizer.h   text <-> token ids
@@ -31,6 +34,7 @@
 #include "data/rows/source.h"
 #include "data/store/encode_share.h"
 #include "data/store/sample_store.h"
+#include "data/template/automatic.h"
 #include "data/template/template.h"
 #include "data/tokenizer/config.h"
 #include "data/tokenizer/tokenizer.h"

@@ -66,20 +66,28 @@ void refuse_name(Report& report, const Names& names, const std::string& name) {
   report.refuse_if(true, {names.key}, fmt::format("{}: unknown name '{}'{}", setting, name, cure));
 }
 
-/// "strategy+scale+scale": each part by its name; strategies alone are built.
+/// "strategy+scale+scale": each part by its name.
 void refuse_loss_scale(Report& report) {
-  const Names names{"data.loss_scale", kBuiltLossScales, kOtherLossScales};
+  const auto is_strategy = [](std::string_view name) {
+    return std::ranges::find(kStrategies, name) != kStrategies.end();
+  };
+  std::vector<std::string_view> known(kStrategies.begin(), kStrategies.end());
+  known.insert(known.end(), kScales.begin(), kScales.end());
   std::string_view rest = report.job().data.loss_scale;
   const std::size_t parts = 1 + std::size_t(std::ranges::count(rest, '+'));
   for (std::size_t part = 0; part < parts; ++part) {
     const std::size_t length = std::min(rest.find('+'), rest.size());
-    const bool follows_strategy = part > 0;
-    const std::string name(rest.substr(0, length));
-    const bool is_strategy = std::ranges::find(kBuiltLossScales, name) != kBuiltLossScales.end();
-    report.refuse_if(
-        follows_strategy && is_strategy, {names.key},
-        fmt::format("{}: strategy '{}' must stand first", setting_text(report.job(), names.key), name));
-    refuse_name(report, names, name);
+    const std::string_view name = rest.substr(0, length);
+    const std::string setting = setting_text(report.job(), "data.loss_scale");
+    report.refuse_if(part > 0 && is_strategy(name), {"data.loss_scale"},
+                     fmt::format("{}: strategy '{}' must stand first", setting, name));
+    const bool is_file = name.ends_with(".toml");
+    const bool is_known = is_file || std::ranges::find(known, name) != known.end();
+    std::string cure = is_known ? "" : meant_word_text(name, known);
+    if (cure.empty())
+      cure = fmt::format(" (there are {}, and files that end with .toml)", quoted_list(known));
+    report.refuse_if(!is_known, {"data.loss_scale"},
+                     fmt::format("{}: unknown name '{}'{}", setting, name, cure));
     rest.remove_prefix(std::min(length + 1, rest.size()));
   }
 }

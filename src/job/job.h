@@ -10,6 +10,7 @@
 ///
 ///   job.h        the values, one struct a section of the file, and their defaults
 ///   names.h      the words of each choice; the templates and loss scales that are built or known
+///   scale_table.h  a table of weights that data.loss_scale names
 ///   schema.h     one table of all keys: name, type, bounds, words, where it is stored
 ///   parse.h      TOML text and --set -> Job, every problem at once, each with file:line:column
 ///   validate.h   rules between settings; what is not built yet is refused by name
@@ -52,6 +53,7 @@ struct Data {  // [data]
   std::string template_name = "auto";
   std::string agent_template = "auto";
   std::string loss_scale = "default";
+  std::optional<bool> is_binary_loss_scale;  // not given: whether all weights of the scale are 0 or 1
   std::string system;
   std::int64_t max_length = 8192;
   Truncation truncation = Truncation::remove;
@@ -179,7 +181,8 @@ struct Job {
   std::map<std::string, std::string> places;
   /// The place of a key that was given, the file's name for one that was not.
   [[nodiscard]] std::string place_of(const std::string& key) const;
-  std::string file;  // as given on the command line
+  std::string file;        // as given on the command line
+  std::string started_on;  // the day on rank 0 then, "25 Nov 2026"; no setting
 };
 
 /// Something wrong with a job. `text` is the whole line without the place.

@@ -50,8 +50,10 @@ template <class Enum>
 
 /// data.template: those built ("auto" chooses one from the model's config), then the other names of
 /// ms-swift 4.6 for text models, which are refused by name.
-inline constexpr auto kBuiltTemplates =
-    std::to_array<std::string_view>({"auto", "qwen2_5", "qwen3", "qwen3_nothinking", "qwen3_thinking"});
+inline constexpr auto kBuiltTemplates = std::to_array<std::string_view>(
+    {"auto", "chatml", "deepseek_r1", "deepseek_v2_5", "deepseek_v3_1", "dummy", "glm4", "glm4_5", "glm4_7",
+     "llama3", "llama3_2", "qwen", "qwen2_5", "qwen3", "qwen3_coder", "qwen3_nothinking", "qwen3_thinking",
+     "qwq"});
 inline constexpr auto kOtherTemplates = std::to_array<std::string_view>({"atom",
                                                                          "aya",
                                                                          "baichuan",
@@ -60,31 +62,23 @@ inline constexpr auto kOtherTemplates = std::to_array<std::string_view>({"atom",
                                                                          "c4ai",
                                                                          "chatglm2",
                                                                          "chatglm4",
-                                                                         "chatml",
                                                                          "codefuse",
                                                                          "codefuse_codellama",
                                                                          "codegeex4",
                                                                          "dbrx",
                                                                          "deepseek",
                                                                          "deepseek_coder",
-                                                                         "deepseek_r1",
-                                                                         "deepseek_v2_5",
-                                                                         "deepseek_v3_1",
                                                                          "deepseek_v4",
                                                                          "deepseek_v4_flash",
                                                                          "default",
                                                                          "devstral",
                                                                          "dots1",
-                                                                         "dummy",
                                                                          "ernie",
                                                                          "ernie_thinking",
                                                                          "gemma",
                                                                          "gemma3_text",
                                                                          "gemma4",
                                                                          "gemma4_nothinking",
-                                                                         "glm4",
-                                                                         "glm4_5",
-                                                                         "glm4_7",
                                                                          "glm4_z1_rumination",
                                                                          "glm5_1",
                                                                          "glm5_2",
@@ -103,8 +97,6 @@ inline constexpr auto kOtherTemplates = std::to_array<std::string_view>({"atom",
                                                                          "ling",
                                                                          "ling2",
                                                                          "llama",
-                                                                         "llama3",
-                                                                         "llama3_2",
                                                                          "llama4",
                                                                          "longchat",
                                                                          "longwriter_llama",
@@ -134,12 +126,9 @@ inline constexpr auto kOtherTemplates = std::to_array<std::string_view>({"atom",
                                                                          "orion",
                                                                          "phi3",
                                                                          "phi4",
-                                                                         "qwen",
                                                                          "qwen2_5_math",
                                                                          "qwen3_5",
-                                                                         "qwen3_coder",
                                                                          "qwen3_guard",
-                                                                         "qwq",
                                                                          "qwq_preview",
                                                                          "reflection",
                                                                          "ring2",
@@ -161,18 +150,18 @@ inline constexpr auto kOtherTemplates = std::to_array<std::string_view>({"atom",
                                                                          "ziya"});
 
 /// data.agent_template, likewise ("auto": the one that goes with the template).
-inline constexpr auto kBuiltAgentTemplates = std::to_array<std::string_view>({"auto", "hermes"});
-inline constexpr auto kOtherAgentTemplates = std::to_array<std::string_view>(
-    {"chatglm4",         "deepseek_v3_1", "gemma4",           "glm4",        "glm4_5",
-     "glm4_7",           "glm5_1",        "hunyuan_hermes",   "hy_v3",       "kimi_k25",
-     "kimi_k3",          "llama3",        "llama4",           "minicpm5",    "minimax_m2",
-     "minimax_m3",       "mistral",       "qwen3_5",          "qwen3_coder", "qwen_en",
-     "qwen_en_parallel", "qwen_zh",       "qwen_zh_parallel", "react_en",    "react_grpo",
-     "react_zh",         "seed_oss",      "toolbench",        "youtu"});
+inline constexpr auto kBuiltAgentTemplates = std::to_array<std::string_view>(
+    {"auto", "chatglm4", "deepseek_v3_1", "glm4", "glm4_5", "glm4_7", "hermes", "hunyuan_hermes", "llama3",
+     "qwen3_5", "qwen3_coder", "qwen_en", "qwen_en_parallel", "qwen_zh", "qwen_zh_parallel", "react_en",
+     "react_grpo", "react_zh", "toolbench"});
+inline constexpr auto kOtherAgentTemplates =
+    std::to_array<std::string_view>({"gemma4", "glm5_1", "hy_v3", "kimi_k25", "kimi_k3", "llama4", "minicpm5",
+                                     "minimax_m2", "minimax_m3", "mistral", "seed_oss", "youtu"});
 
-/// data.loss_scale: strategies, then the named scales that may follow one after a '+'.
-inline constexpr auto kBuiltLossScales = std::to_array<std::string_view>({"default", "last_round", "all"});
-inline constexpr auto kOtherLossScales =
+/// data.loss_scale: a strategy, which may stand first, then scales one after a '+'; a part that ends with
+/// .toml names a file (scale_table.h).
+inline constexpr auto kStrategies = std::to_array<std::string_view>({"default", "last_round", "all"});
+inline constexpr auto kScales =
     std::to_array<std::string_view>({"agentflan", "alpha_umi", "base", "hermes", "ignore_empty_think",
                                      "ignore_think_prefix", "qwen", "react"});
 

@@ -172,6 +172,7 @@ constexpr std::array kSchema{
     row<&Job::data, &Data::template_name>("data.template"),
     row<&Job::data, &Data::agent_template>("data.agent_template"),
     row<&Job::data, &Data::loss_scale>("data.loss_scale"),
+    row<&Job::data, &Data::is_binary_loss_scale>("data.is_binary_loss_scale"),
     row<&Job::data, &Data::system>("data.system"),
     row<&Job::data, &Data::max_length>("data.max_length", at_least(2)),
     row<&Job::data, &Data::truncation>("data.truncation"),

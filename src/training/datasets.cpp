@@ -19,8 +19,9 @@ std::string encoding_key(const job::Job& job, const TextTools& tools, const data
   relevant.data.train = relevant.data.validation = {};
   relevant.data.validation_fraction = 0;
   relevant.data.packing = relevant.data.shuffle = true;
-  return fmt::format("{}\n{}\n{:016x}\n{}\n{}\n{}", job::write_job(relevant), settings.system.value_or(""),
-                     tools.fingerprint, tools.model.model_type, tools.model.chat_template, tools.vocab);
+  return fmt::format("{}\n{}\n{}\n{:016x}\n{}\n{}\n{}", job::write_job(relevant),
+                     settings.system.value_or(""), settings.loss_scale.text(), tools.fingerprint,
+                     tools.model.model_type, tools.model.chat_template, tools.vocab);
 }
 
 /// Samples of all files side by side, with the numbers of those that a list of file names asks for.
@@ -125,7 +126,7 @@ void report(const char* what, const data::Packs& packs, const data::SampleSource
 data::Encoder make_encoder(const job::Job& job, const TextTools& tools) {
   data::EncodeSettings settings = data::encode_settings(job, tools.model);
   settings.vocabulary = tools.vocab;
-  return {tools.tokenizer, std::move(settings), tools.eos_token};
+  return {tools.tokenizer, std::move(settings), tools.words};
 }
 
 Datasets prepare_datasets(const job::Job& job, const TextTools& tools, cluster::Cluster& cluster,

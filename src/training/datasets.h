@@ -13,7 +13,7 @@ namespace moebius::training {
 struct TextTools {
   const data::Tokenizer* tokenizer = nullptr;  // null: only encoded and synthetic rows can be read
   data::ModelText model;
-  std::optional<std::string> eos_token;
+  data::TokenizerWords words;
   std::int64_t vocab = 0;         // of the model, not of the tokenizer
   std::uint64_t fingerprint = 0;  // of the tokenizer's files
 };

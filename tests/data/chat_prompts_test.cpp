@@ -75,7 +75,7 @@ std::pair<int, int> check_file(const std::filesystem::path& path, const std::str
                                const Tokenizer& tokenizer) {
   job::Job job;
   job.data.template_name = style;
-  const Encoder encoder(&tokenizer, encode_settings(job, {}), "<|im_end|>");
+  const Encoder encoder(&tokenizer, encode_settings(job, {}), {.eos = "<|im_end|>", .around = {}});
   std::ifstream file(path);
   int compared = 0;
   int equal = 0;
@@ -113,15 +113,24 @@ TEST_CASE("auto knows the models' own chat templates", "[data][encode]") {
   if (!shared) return;
   const std::filesystem::path folder = *shared / "data/templates";
   CHECK(automatic(folder, "qwen2", "Qwen-Qwen2.5-7B-Instruct") == "qwen2_5");
-  CHECK(automatic(folder, "qwen2", "Qwen-QwQ-32B") == "refused");
-  CHECK(automatic(folder, "qwen2", "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B") == "refused");
+  CHECK(automatic(folder, "qwen2", "Qwen-QwQ-32B") == "qwq");
+  CHECK(automatic(folder, "qwen2", "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B") == "deepseek_r1");
   CHECK(automatic(folder, "qwen3", "Qwen-Qwen3-0.6B") == "qwen3");
   CHECK(automatic(folder, "qwen3_moe", "Qwen-Qwen3-30B-A3B.updated-2025-07") == "qwen3");
   CHECK(automatic(folder, "qwen3_moe", "Qwen-Qwen3-30B-A3B-Instruct-2507") == "qwen3_nothinking");
   CHECK(automatic(folder, "qwen3_moe", "Qwen-Qwen3-30B-A3B-Instruct-2507.rev-fd5492ea-2025-07-29") ==
         "qwen3_nothinking");
   CHECK(automatic(folder, "qwen3_moe", "Qwen-Qwen3-30B-A3B-Thinking-2507") == "qwen3_thinking");
-  CHECK(automatic(folder, "qwen3_moe", "Qwen-Qwen3-Coder-30B-A3B-Instruct") == "refused");
+  CHECK(automatic(folder, "qwen3_moe", "Qwen-Qwen3-Coder-30B-A3B-Instruct") == "qwen3_coder");
+  CHECK(automatic(folder, "llama", "meta-llama-Llama-3-8B-Instruct.from-npm-lenml-llama3_1") == "llama3");
+  CHECK(automatic(folder, "llama", "meta-llama-Llama-3.1-8B-Instruct") == "llama3_2");
+  CHECK(automatic(folder, "llama", "meta-llama-Llama-3.2-3B-Instruct") == "llama3_2");
+  CHECK(automatic(folder, "llama", "meta-llama-Llama-3.3-70B-Instruct") == "llama3_2");
+  CHECK(automatic(folder, "deepseek_v3", "deepseek-ai-DeepSeek-V3.from-npm-lenml") == "deepseek_v2_5");
+  CHECK(automatic(folder, "deepseek_v3", "deepseek-ai-DeepSeek-V3.1") == "deepseek_v3_1");
+  CHECK(automatic(folder, "glm4_moe", "zai-org-GLM-4.5-Air") == "glm4_5");
+  CHECK(automatic(folder, "glm4_moe", "zai-org-GLM-4.6") == "glm4_5");
+  CHECK(automatic(folder, "gpt_oss", "openai-gpt-oss-120b") == "refused");
 }
 
 TEST_CASE("prompts are the chat templates', but where ms-swift's rules differ", "[data][encode]") {

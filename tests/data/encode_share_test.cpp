@@ -27,7 +27,7 @@ TEST_CASE("shares of any number of ranks make the same samples", "[data][store]"
   const RowFile file(folder / "rows.jsonl");
   EncodeSettings settings;
   settings.vocabulary = 60;
-  const Encoder encoder(nullptr, settings, std::nullopt);
+  const Encoder encoder(nullptr, settings, {});
   const std::int64_t ranks = GENERATE(1, 2, 5);
   ShareReport all;
   for (std::int64_t rank = 0; rank < ranks; ++rank) {
@@ -57,7 +57,7 @@ TEST_CASE("a row that is no row stops the encoding with its place", "[data][stor
   const test::TemporaryFolder folder;
   write_file(folder / "rows.jsonl", "{\"input_ids\":[1],\"labels\":[1]}\n{\"input_ids\":[1\n");
   const RowFile file(folder / "rows.jsonl");
-  const Encoder encoder(nullptr, {}, std::nullopt);
+  const Encoder encoder(nullptr, {}, {});
   SampleWriter writer(folder.path(), 0);
   CHECK_THROWS_WITH(encode_share({.file = file, .settings = {}, .encoder = encoder, .share = {}}, writer),
                     test::contains("rows.jsonl:2"));

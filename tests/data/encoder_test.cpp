@@ -45,7 +45,7 @@ job::Job job_with(const std::string& style, const std::string& loss_scale = "def
 Encoder encoder_of(const job::Job& job, Weights weights = Weights::on_or_off) {
   EncodeSettings settings = encode_settings(job, {});
   settings.weights = weights;
-  return {&tokenizer(), settings, "<|im_end|>"};
+  return {&tokenizer(), settings, {.eos = "<|im_end|>", .around = {}}};
 }
 
 std::string decoded(const std::vector<std::int32_t>& ids) {
@@ -265,7 +265,7 @@ TEST_CASE("rows beyond max_length are dropped or cut", "[data][encode]") {
 TEST_CASE("encoded rows need neither tokenizer nor template", "[data][encode]") {
   EncodeSettings settings = encode_settings(job::Job{}, {.model_type = "unheard_of"});
   settings.vocabulary = 10;
-  const Encoder encoder(nullptr, settings, std::nullopt);
+  const Encoder encoder(nullptr, settings, {});
   const Encoded encoded = encoder.encode(TokenRow{{1, 2, 3}, {1, -100, 3}, {0.5F, 7, 1}});
   CHECK(std::get<Sample>(encoded).ids == std::vector<std::int32_t>{1, 2, 3});
   CHECK(std::get<Sample>(encoded).labels == std::vector<std::int32_t>{-100, -100, 3});
@@ -276,7 +276,7 @@ TEST_CASE("encoded rows need neither tokenizer nor template", "[data][encode]") 
   CHECK(std::get<Dropped>(outside).text() == "a token id outside of the vocabulary: 10");
   CHECK_THROWS_AS(encoder.encode(row_of(R"({"query": "q"})")), UsageError);
   settings.style = find_template("qwen3");
-  const Encoder without_tokenizer(nullptr, settings, std::nullopt);
+  const Encoder without_tokenizer(nullptr, settings, {});
   CHECK_THROWS_WITH(without_tokenizer.encode(row_of(R"({"query": "q"})")),
                     "a row of text needs a tokenizer, but the model has no tokenizer.json");
 }

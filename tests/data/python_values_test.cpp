@@ -2,6 +2,7 @@
 
 #include "data/rows/json_dump.h"
 #include "data/rows/python_literal.h"
+#include "data/rows/python_repr.h"
 #include "data/rows/python_text.h"
 #include "tests/support/catch.h"
 
@@ -63,4 +64,23 @@ TEST_CASE("white space is Python's, of all Unicode", "[data][rows]") {
   std::string text = "aXXa";
   replace_all(text, "X", "XX");
   CHECK(text == "aXXXXa");
+}
+
+TEST_CASE("values are printed as Python prints them", "[data][rows]") {
+  const auto printed = [](const std::string& json) {
+    JsonParser parser;
+    return python_str(parser.parse(json).value());
+  };
+  CHECK(printed(R"({"a": [1, 1.50, 1e5, true, false, null], "b": {}, "c": []})") ==
+        "{'a': [1, 1.5, 100000.0, True, False, None], 'b': {}, 'c': []}");
+  CHECK(printed(R"("as 'it' is")") == "as 'it' is");
+  CHECK(printed(R"(["'", "\"", "'\"", "\\", "\n\r\t"])") == R"(["'", '"', '\'"', '\\', '\n\r\t'])");
+  CHECK(printed(R"(["é", "中", "\u0001", "\u00a0", "\u200b", "\u2028", "\ue000", "😀"])") ==
+        R"(['é', '中', '\x01', '\xa0', '\u200b', '\u2028', '\ue000', '😀'])");
+}
+
+TEST_CASE("JSON with four spaces a level", "[data][rows]") {
+  JsonParser parser;
+  CHECK(json_dump_indented(parser.parse(R"({"a": [1, {"b": []}], "c": {}})").value()) ==
+        "{\n    \"a\": [\n        1,\n        {\n            \"b\": []\n        }\n    ],\n    \"c\": {}\n}");
 }

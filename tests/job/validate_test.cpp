@@ -60,13 +60,19 @@ TEST_CASE("what is built is accepted under every one of its names", "[job]") {
     job.data.template_name = name;
     CHECK(said_of(job).empty());
   }
-  for (const std::string_view name : kBuiltLossScales) {
+  for (const std::string_view name : kBuiltAgentTemplates) {
+    Job job = good_job();
+    job.data.agent_template = name;
+    CHECK(said_of(job).empty());
+  }
+  for (const std::string_view name : kScales) {
     Job job = good_job();
     job.data.loss_scale = name;
     CHECK(said_of(job).empty());
+    job.data.loss_scale = "last_round+" + std::string(name) + "+my/weights.toml";
+    CHECK(said_of(job).empty());
   }
   Job job = good_job();
-  job.data.agent_template = "hermes";
   job.moe.routing = Routing::even;
   job.moe.overlap = Overlap::halves;
   job.parallel.tensor = job.parallel.expert = 4;
@@ -90,11 +96,6 @@ TEST_CASE("every other name of ms-swift is refused as not built, not as unknown"
   for (const std::string_view name : kOtherAgentTemplates) {
     Job job = good_job();
     job.data.agent_template = name;
-    CHECK(not_built(job));
-  }
-  for (const std::string_view name : kOtherLossScales) {
-    Job job = good_job();
-    job.data.loss_scale = "last_round+" + std::string(name);
     CHECK(not_built(job));
   }
 }

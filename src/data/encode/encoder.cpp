@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "data/rows/python_text.h"
 #include "data/template/contexts.h"
-#include "data/template/hermes.h"
 #include "data/template/turns.h"
 
 namespace moebius::data {
@@ -44,6 +43,19 @@ void train_ends(const std::vector<std::int32_t>& suffix, Sample& sample) {
   }
 }
 
+/// GLM's models go on with a call right behind their mark, so the line end after the mark goes; and so it
+/// does at the very end of a prompt.
+void join_calls(std::vector<Piece>& pieces) {
+  const auto next_is_call = [&](std::size_t i) {
+    return i + 1 == pieces.size() || pieces[i + 1].text.find("<|observation|>") != std::string::npos;
+  };
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    std::string& text = pieces[i].text;
+    const bool is_mark = text.ends_with("<|assistant|>\n") || text.ends_with("<think></think>\n");
+    if (is_mark && next_is_call(i)) text.pop_back();
+  }
+}
+
 template <class T>
 void keep(std::vector<T>& values, std::int64_t count, job::Truncation side) {
   if (values.empty()) return;
@@ -57,13 +69,24 @@ void keep(std::vector<T>& values, std::int64_t count, job::Truncation side) {
 
 }  // namespace
 
-Encoder::Encoder(const Tokenizer* tokenizer, EncodeSettings settings, std::optional<std::string> eos_token)
-    : tokenizer_(tokenizer), settings_(std::move(settings)) {
+TokenizerWords tokenizer_words(const Tokenizer* tokenizer, const TokenizerConfig& config) {
+  TokenizerWords words{.eos = config.eos_token, .around = {}};
+  if (tokenizer != nullptr) words.around = config.around.value_or(tokenizer->around());
+  return words;
+}
+
+Encoder::Encoder(const Tokenizer* tokenizer, EncodeSettings settings, TokenizerWords words)
+    : tokenizer_(tokenizer), settings_(std::move(settings)), words_(std::move(words)) {
   const Template* style = settings_.style;
   if (style == nullptr) return;
-  stop_words_ = {std::string(style->stop_word), std::string(strip(style->suffix))};
-  if (eos_token && !eos_token->empty()) stop_words_.push_back(std::move(*eos_token));
-  if (tokenizer_ != nullptr) suffix_ids_ = tokenizer_->encode(style->suffix);
+  suffix_ = style->ends_with_eos ? words_.eos.value_or("") : std::string(style->suffix);
+  const auto add_stop_word = [&](std::string_view word) {
+    if (!word.empty()) stop_words_.emplace_back(word);
+  };
+  for (const std::string_view word : style->stop_words) add_stop_word(word);
+  add_stop_word(strip(style->suffix));
+  if (words_.eos) add_stop_word(*words_.eos);
+  if (tokenizer_ != nullptr) suffix_ids_ = tokenizer_->encode(suffix_);
 }
 
 Encoded Encoder::encode(const Row& row) const {
@@ -105,21 +128,45 @@ std::vector<std::int32_t> Encoder::stop_ids() const {
 std::vector<Piece> Encoder::pieces(const ChatRow& row, Purpose purpose) const {
   expect_text_can_be_encoded();
   const Template& style = *settings_.style;
-  Conversation conversation = conversation_of(row, style);
+  const AgentTemplate* agent = settings_.agent;
+  Conversation conversation = conversation_of(row, {style, agent});
+  std::vector<Turn>& turns = conversation.turns;
   const Thinking thinking =
       thinking_of(style, settings_.thinking, row.options, settings_.loss_scale.strategy, purpose);
-  write_thinking(style, thinking, conversation.turns);
+  write_thinking(style, thinking, turns);
 
   std::optional<std::string> system = conversation.system ? conversation.system : settings_.system;
   if (!system && !style.default_system.empty()) system = std::string(style.default_system);
-  if (!row.tools.empty()) system = hermes::system_with_tools(system.value_or(""), row.tools);
+  if (!row.tools.empty()) system = tell_tools(row.tools, system, turns);
+  if (style.ignores_system) system.reset();
+  if (system && style.system.empty()) throw Dropped{DropReason::system_not_written, std::string(style.name)};
+  const bool is_as_tokenizer = style.begins_as_tokenizer;
   const Writing writing{.style = style,
                         .system = system.value_or(""),
                         .has_system = system.has_value(),
+                        .date = settings_.date,
+                        .before = is_as_tokenizer ? words_.around.before : "",
+                        .after = is_as_tokenizer ? words_.around.after : "",
+                        .suffix = suffix_,
                         .response_prefix = thinking.response_prefix,
                         .stop_words = stop_words_,
                         .purpose = purpose};
-  return weigh(settings_.loss_scale, contexts_of(std::move(conversation.turns), writing));
+  std::vector<Piece> pieces = weigh(settings_.loss_scale, written(std::move(turns), writing));
+  if (style.joins_calls) join_calls(pieces);
+  return join_equals(std::move(pieces));
+}
+
+std::optional<std::string> Encoder::tell_tools(std::span<const Json> tools,
+                                               const std::optional<std::string>& system,
+                                               std::vector<Turn>& turns) const {
+  const AgentTemplate* agent = settings_.agent;
+  if (agent == nullptr) {
+    throw Dropped{DropReason::no_agent_template, std::string(settings_.style->name)};
+  }
+  std::string text = agent->tools(tools, system);
+  if (agent->place == ToolsPlace::system) return text;
+  put_before_first(text, turns);
+  return system.value_or("");
 }
 
 Sample Encoder::encode_chat(const ChatRow& row) const {

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -10,9 +11,20 @@
 #include "data/batch/sample.h"
 #include "data/encode/settings.h"
 #include "data/rows/row.h"
+#include "data/template/turns.h"
+#include "data/tokenizer/config.h"
 #include "data/tokenizer/tokenizer.h"
 
 namespace moebius::data {
+
+/// Texts that stand for tokens in a tokenizer's own ways.
+struct TokenizerWords {
+  std::optional<std::string> eos;  // an answer that ends with it gets no suffix
+  TextAround around;
+};
+
+/// From tokenizer.json (null: there is none) and tokenizer_config.json.
+[[nodiscard]] TokenizerWords tokenizer_words(const Tokenizer* tokenizer, const TokenizerConfig& config);
 
 using Encoded = std::variant<Sample, Dropped>;
 
@@ -27,9 +39,8 @@ using Encoded = std::variant<Sample, Dropped>;
 /// and here each piece is tokenized by itself. Nothing changes, so threads may share an encoder.
 class Encoder {
  public:
-  /// `tokenizer` may be null where all rows are encoded already; both must outlive the encoder. `eos_token`
-  /// is the tokenizer's, if it has one: an answer that ends with it gets no suffix.
-  Encoder(const Tokenizer* tokenizer, EncodeSettings settings, std::optional<std::string> eos_token);
+  /// `tokenizer` may be null where all rows are encoded already; it must outlive the encoder.
+  Encoder(const Tokenizer* tokenizer, EncodeSettings settings, TokenizerWords words);
 
   /// A row that was dropped stays so. Throws InputError for a row of text without tokenizer, UsageError
   /// without template.
@@ -46,6 +57,10 @@ class Encoder {
 
  private:
   [[nodiscard]] std::vector<Piece> pieces(const ChatRow& row, Purpose purpose) const;
+  /// The system text with the tools told in it, or in the first of the turns.
+  [[nodiscard]] std::optional<std::string> tell_tools(std::span<const Json> tools,
+                                                      const std::optional<std::string>& system,
+                                                      std::vector<Turn>& turns) const;
   [[nodiscard]] Sample encode_chat(const ChatRow& row) const;
   [[nodiscard]] Sample encode_tokens(const TokenRow& row) const;
   void limit(Sample& sample) const;
@@ -53,6 +68,8 @@ class Encoder {
 
   const Tokenizer* tokenizer_;
   EncodeSettings settings_;
+  TokenizerWords words_;
+  std::string suffix_;
   std::vector<std::string> stop_words_;
   std::vector<std::int32_t> suffix_ids_;
 };

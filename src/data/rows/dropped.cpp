@@ -25,6 +25,8 @@ constexpr std::array<std::string_view, kDropReasons> kTexts{
     "input_ids, labels or loss_scale malformed",
     "a token id outside of the vocabulary",
     "[data.columns] gives two columns one name",
+    "tools that the template cannot write (data.agent_template can name another way)",
+    "a system text that the template has no place for",
 };
 
 }  // namespace

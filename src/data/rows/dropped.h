@@ -25,7 +25,9 @@ enum class DropReason : std::uint8_t {
   malformed_rejected,  // "rejected_response" null, equal to the response, or of the wrong kind
   malformed_tokens,    // "input_ids", "labels", "loss_scale": not numbers, or not one a token
   token_outside_vocabulary,
-  clashing_columns,  // [data.columns] gives two columns of the row one name
+  clashing_columns,    // [data.columns] gives two columns of the row one name
+  no_agent_template,   // tools, calls or results, with a template that has no way to write them
+  system_not_written,  // a system text, with a template that has no place for one
   count_of_reasons
 };
 constexpr std::size_t kDropReasons = std::size_t(DropReason::count_of_reasons);

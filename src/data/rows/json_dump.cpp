@@ -3,8 +3,10 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <fmt/format.h>
+#include <utility>
 
 namespace moebius::data {
 namespace {
@@ -37,41 +39,73 @@ std::string number_text(const std::string& text) {
   return text == "-0" ? "0" : text;
 }
 
-void dump(const Json& value, std::string& out) {
-  if (value.is_null()) {
-    out += "null";
-  } else if (const bool* flag = value.as<bool>()) {
-    out += *flag ? "true" : "false";
-  } else if (const auto* number = value.as<Json::Number>()) {
-    out += number_text(number->text);
-  } else if (value.text() != nullptr) {
-    dump_text(*value.text(), out);
-  } else if (const Json::Array* items = value.array()) {
-    out += '[';
-    for (std::size_t i = 0; i < items->size(); ++i) {
-      if (i > 0) out += ", ";
-      dump((*items)[i], out);
+enum class Layout : std::uint8_t { one_line, indented };
+
+class Dumper {
+ public:
+  explicit Dumper(Layout layout) : layout_(layout) {}
+
+  void dump(const Json& value) {
+    if (value.is_null()) {
+      out_ += "null";
+    } else if (const bool* flag = value.as<bool>()) {
+      out_ += *flag ? "true" : "false";
+    } else if (const auto* number = value.as<Json::Number>()) {
+      out_ += number_text(number->text);
+    } else if (value.text() != nullptr) {
+      dump_text(*value.text(), out_);
+    } else if (const Json::Array* items = value.array()) {
+      dump_list('[', *items, ']', [&](const Json& item) { dump(item); });
+    } else {
+      dump_list('{', *value.object(), '}', [&](const Json::Member& member) {
+        dump_text(member.first, out_);
+        out_ += ": ";
+        dump(member.second);
+      });
     }
-    out += ']';
-  } else {
-    out += '{';
-    const Json::Object& members = *value.object();
-    for (std::size_t i = 0; i < members.size(); ++i) {
-      if (i > 0) out += ", ";
-      dump_text(members[i].first, out);
-      out += ": ";
-      dump(members[i].second, out);
-    }
-    out += '}';
   }
+
+  std::string take() { return std::move(out_); }
+
+ private:
+  template <class Items, class DumpItem>
+  void dump_list(char open, const Items& items, char close, const DumpItem& dump_item) {
+    out_ += open;
+    ++depth_;
+    for (const auto& item : items) {
+      if (&item != items.data()) out_ += layout_ == Layout::indented ? "," : ", ";
+      break_line();
+      dump_item(item);
+    }
+    --depth_;
+    if (!items.empty()) break_line();
+    out_ += close;
+  }
+
+  void break_line() {
+    constexpr std::size_t spaces = 4;
+    if (layout_ == Layout::indented) out_ += '\n' + std::string(spaces * depth_, ' ');
+  }
+
+  Layout layout_;
+  std::size_t depth_ = 0;
+  std::string out_;
+};
+
+std::string dumped(const Json& value, Layout layout) {
+  Dumper dumper(layout);
+  dumper.dump(value);
+  return dumper.take();
 }
 
 }  // namespace
 
 std::string json_dump(const Json& value) {
-  std::string out;
-  dump(value, out);
-  return out;
+  return dumped(value, Layout::one_line);
+}
+
+std::string json_dump_indented(const Json& value) {
+  return dumped(value, Layout::indented);
 }
 
 std::string python_float(double value) {

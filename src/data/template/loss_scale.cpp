@@ -1,23 +1,14 @@
 #include "data/template/loss_scale.h"
 
 #include <algorithm>
-#include <array>
 #include <fmt/format.h>
+#include <utility>
 
 #include "base/error.h"
-#include "data/rows/python_text.h"
-#include "data/template/contexts.h"
+#include "base/text.h"
 
 namespace moebius::data {
 namespace {
-
-constexpr std::string_view kOpen = "<think>";
-constexpr std::string_view kClose = "</think>";
-constexpr std::string_view kChannel = "<|channel>thought\n<channel|>";
-constexpr std::string_view kTagged = "</mm:think>";
-constexpr std::string_view kBudget =
-    "<seed:think><seed:cot_budget_reflect>The current thinking budget is 0, so I will directly start "
-    "answering the question.</seed:cot_budget_reflect>\n</seed:think>";
 
 bool is_trained(Strategy strategy, const Context& context) {
   if (context.segment.loss) return *context.segment.loss;
@@ -29,48 +20,27 @@ bool is_trained(Strategy strategy, const Context& context) {
   }
 }
 
-/// Bytes of an empty thought at the front of `text`, white space after it included; 0 where there is none.
-std::size_t empty_think(std::string_view text) {
-  std::size_t at = 0;
-  if (text.starts_with(kOpen)) at = kOpen.size() + space_in_front(text.substr(kOpen.size()));
-  if (text.substr(at).starts_with(kClose)) {
-    at += kClose.size();
-    return at + space_in_front(text.substr(at));
+std::vector<Piece> scaled(const LossScale& scale, const std::string& text, const Question* question) {
+  std::vector<Piece> pieces{{text, 1}};
+  for (const auto& each : scale.scales) {
+    std::vector<Piece> split;
+    for (const Piece& piece : pieces) {
+      for (Piece& part : each->split(piece.text, question)) {
+        part.weight *= piece.weight;
+        split.push_back(std::move(part));
+      }
+    }
+    pieces = std::move(split);
   }
-  if (text.starts_with(kChannel)) return kChannel.size();
-  for (const std::string_view mark : {kTagged, kBudget}) {
-    if (text.starts_with(mark)) return mark.size() + space_in_front(text.substr(mark.size()));
-  }
-  return 0;
+  return pieces;
 }
 
-class Weigher {
- public:
-  explicit Weigher(const LossScale& scale) : scale_(scale) {}
-
-  void add(const Context& context) {
-    const Segment& segment = context.segment;
-    if (!is_trained(scale_.strategy, context)) return put(segment.text, 0);
-    if (segment.loss_scale) return put(segment.text, *segment.loss_scale);
-    const std::size_t empty = scale_.ignore_empty_think ? empty_think(segment.text) : 0;
-    const std::string_view rest = std::string_view(segment.text).substr(empty);
-    put(std::string_view(segment.text).substr(0, empty), 0);
-    // What remains is tested again: a second empty thought takes the whole answer with it, in ms-swift too.
-    put(rest, empty > 0 && empty_think(rest) > 0 ? 0 : 1);
-  }
-
-  std::vector<Piece> take() { return std::move(pieces_); }
-
- private:
-  void put(std::string_view text, double weight) {
-    if (text.empty()) return;
-    if (pieces_.empty() || pieces_.back().weight != weight) pieces_.push_back({{}, weight});
-    pieces_.back().text += text;
-  }
-
-  const LossScale& scale_;
-  std::vector<Piece> pieces_;
-};
+std::vector<Piece> weigh(const LossScale& scale, const Context& context, const Question* question) {
+  const Segment& segment = context.segment;
+  if (!is_trained(scale.strategy, context)) return {{segment.text, 0}};
+  if (segment.loss_scale) return {{segment.text, *segment.loss_scale}};
+  return scaled(scale, segment.text, question);
+}
 
 bool take_word(std::string_view word, std::vector<std::string_view>& words) {
   if (words.empty() || words.front() != word) return false;
@@ -78,7 +48,36 @@ bool take_word(std::string_view word, std::vector<std::string_view>& words) {
   return true;
 }
 
+std::shared_ptr<const Scale> scale_of(std::string_view word, std::string_view whole) {
+  if (word.ends_with(".toml")) {
+    const std::string path(word);
+    return std::make_shared<const Scale>(path, job::read_scale_table(path));
+  }
+  if (auto found = find_scale(word)) return found;
+  const std::vector<std::string> names = scale_names();
+  const std::string nearest = nearest_spelling(std::string(word), names);
+  throw UsageError(
+      fmt::format("data.loss_scale = \"{}\": there is no scale \"{}\" (there are default, last_round or all, "
+                  "and with any of "
+                  "them {}, or a file of your own that ends with .toml){}",
+                  whole, word, join(names), nearest.empty() ? "" : "; did you mean \"" + nearest + "\"?"));
+}
+
 }  // namespace
+
+bool LossScale::has(std::string_view name) const {
+  return std::any_of(scales.begin(), scales.end(), [&](const auto& scale) { return scale->name() == name; });
+}
+
+bool LossScale::is_binary() const {
+  return std::all_of(scales.begin(), scales.end(), [](const auto& scale) { return scale->is_binary(); });
+}
+
+std::string LossScale::text() const {
+  std::string text = fmt::format("{}", int(strategy));
+  for (const auto& scale : scales) text += "+" + scale->text();
+  return text;
+}
 
 LossScale parse_loss_scale(std::string_view name) {
   std::vector<std::string_view> words;
@@ -97,22 +96,32 @@ LossScale parse_loss_scale(std::string_view name) {
     take_word("default", words);
   }
   for (const std::string_view word : words) {
-    if (word == "ignore_empty_think") {
-      scale.ignore_empty_think = true;
-    } else if (word != "base") {
-      throw UsageError(fmt::format(
-          "data.loss_scale = \"{}\": the scale \"{}\" is not built (built: default, last_round or all, and "
-          "with any of them \"+ignore_empty_think\")",
-          name, word));
-    }
+    if (word != "base") scale.scales.push_back(scale_of(word, name));
   }
   return scale;
 }
 
-std::vector<Piece> weigh(const LossScale& scale, const std::vector<Context>& contexts) {
-  Weigher weigher(scale);
-  for (const Context& context : contexts) weigher.add(context);
-  return weigher.take();
+std::vector<Piece> weigh(const LossScale& scale, const Written& written) {
+  std::vector<Piece> pieces;
+  for (const Context& context : written.contexts) {
+    const bool is_answer = context.kind == ContextKind::response;
+    const Question* question = is_answer ? &written.questions[context.round] : nullptr;
+    for (Piece& piece : weigh(scale, context, question)) pieces.push_back(std::move(piece));
+  }
+  return pieces;
+}
+
+std::vector<Piece> join_equals(std::vector<Piece> pieces) {
+  std::vector<Piece> joined;
+  for (Piece& piece : pieces) {
+    if (piece.text.empty()) continue;
+    if (!joined.empty() && joined.back().weight == piece.weight) {
+      joined.back().text += piece.text;
+    } else {
+      joined.push_back(std::move(piece));
+    }
+  }
+  return joined;
 }
 
 }  // namespace moebius::data

@@ -1,13 +1,6 @@
 #include "data/template/template.h"
 
 #include <algorithm>
-#include <array>
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-#include <vector>
-
-#include "base/error.h"
-#include "base/text.h"
 
 namespace moebius::data {
 namespace {
@@ -18,73 +11,138 @@ constexpr Template chatml(std::string_view name) {
           .prompt = "<|im_start|>user\n{{QUERY}}<|im_end|>\n<|im_start|>assistant\n",
           .separator = "<|im_end|>\n",
           .suffix = "<|im_end|>\n",
-          .stop_word = "<|endoftext|>"};
+          .begins_as_tokenizer = true};
 }
 
-constexpr Template with_system(Template base, std::string_view system) {
-  base.default_system = system;
+constexpr Template qwen(std::string_view name, std::string_view default_system = "") {
+  Template made = chatml(name);
+  made.default_system = default_system;
+  made.agent = "hermes";
+  made.stop_words = {"<|endoftext|>"};
+  made.begins_as_tokenizer = false;
+  return made;
+}
+
+constexpr Template llama3(std::string_view name) {
+  return {.name = name,
+          .begin = "<|begin_of_text|>",
+          .system = "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n{{SYSTEM}}<|eot_id|>",
+          .prompt =
+              "<|start_header_id|>user<|end_header_id|>\n\n{{QUERY}}<|eot_id|>"
+              "<|start_header_id|>assistant<|end_header_id|>\n\n",
+          .separator = "<|eot_id|>",
+          .suffix = "<|eot_id|>",
+          .agent = "llama3"};
+}
+
+/// There is a system text with the day's date in it even where the row has none.
+constexpr Template llama3_2(std::string_view name) {
+  Template made = llama3(name);
+  made.begin =
+      "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
+      "Cutting Knowledge Date: December 2023\nToday Date: {{DATE}}\n\n<|eot_id|>";
+  made.system =
+      "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
+      "Cutting Knowledge Date: December 2023\nToday Date: {{DATE}}\n\n{{SYSTEM}}<|eot_id|>";
+  return made;
+}
+
+constexpr Template deepseek(std::string_view name) {
+  return {.name = name,
+          .begin = "<｜begin▁of▁sentence｜>",
+          .system = "<｜begin▁of▁sentence｜>{{SYSTEM}}",
+          .prompt = "<｜User｜>{{QUERY}}<｜Assistant｜>",
+          .separator = "<｜end▁of▁sentence｜>",
+          .suffix = "<｜end▁of▁sentence｜>"};
+}
+
+/// The next question's mark ends an answer, so nothing stands between rounds.
+constexpr Template glm4(std::string_view name) {
+  return {.name = name,
+          .begin = "[gMASK]<sop>",
+          .system = "[gMASK]<sop><|system|>\n{{SYSTEM}}",
+          .prompt = "<|user|>\n{{QUERY}}<|assistant|>\n",
+          .suffix = "<|user|>",
+          .agent = "glm4",
+          .stop_words = {"<|endoftext|>", "<|user|>", "<|observation|>"},
+          .begins_as_tokenizer = true,
+          .joins_calls = true};
+}
+
+constexpr Template without_line_ends(Template base) {
+  base.system = "[gMASK]<sop><|system|>{{SYSTEM}}";
+  base.prompt = "<|user|>{{QUERY}}<|assistant|>";
   return base;
 }
 
-constexpr Template thinking(Template base, std::string_view prefix, std::string_view prefix_without) {
-  base.is_thinking = true;
-  base.thinking_prefix = prefix;
-  base.non_thinking_prefix = prefix_without;
+constexpr Template with_agent(Template base, std::string_view agent) {
+  base.agent = agent;
   return base;
 }
 
-constexpr std::array<Template, 4> kTemplates{
-    with_system(chatml("qwen2_5"), "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
-    thinking(chatml("qwen3"), "", "<think>\n\n</think>\n\n"),
-    thinking(chatml("qwen3_thinking"), "<think>\n", ""),
-    chatml("qwen3_nothinking"),
+/// What stands before an answer that thinks, before one that does not, and where thinking was taken out.
+struct ThinkingWords {
+  std::string_view thinking, without, history;
 };
 
-bool has(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
+constexpr Template thinking(Template base, const ThinkingWords& words) {
+  base.is_thinking = true;
+  base.thinking_prefix = words.thinking;
+  base.non_thinking_prefix = words.without;
+  base.history_prefix = words.history;
+  return base;
 }
 
-std::string_view qwen3_name(const std::string& chat_template) {
-  if (chat_template.empty() || has(chat_template, "enable_thinking")) return "qwen3";
-  // Qwen3-Coder writes calls as <function=..>, which no template here does.
-  if (!has(chat_template, "<|im_start|>") || has(chat_template, "<function=")) return {};
-  return has(chat_template, R"(<|im_start|>assistant\n<think>)") ? "qwen3_thinking" : "qwen3_nothinking";
+constexpr Template marked_after_user_only(Template base) {
+  base.marks_after_user_only = true;
+  return base;
 }
 
-std::string_view automatic_name(const ModelText& model) {
-  if (model.model_type == "qwen3" || model.model_type == "qwen3_moe") return qwen3_name(model.chat_template);
-  const bool is_qwen2_5 = model.chat_template.empty() || has(model.chat_template, "created by Alibaba Cloud");
-  return model.model_type == "qwen2" && is_qwen2_5 ? "qwen2_5" : "";
+/// GLM-4-0414 and GLM-Z1 are one template: thinking is a matter of the job there.
+constexpr Template opening_thought(Template base, std::string_view prefix) {
+  base.thinking_prefix = prefix;
+  return base;
 }
 
-nlohmann::json parsed(std::string_view text, std::string_view file) {
-  if (text.empty()) return nlohmann::json::object();
-  try {
-    nlohmann::json value = nlohmann::json::parse(text);
-    if (value.is_object()) return value;
-  } catch (const nlohmann::json::parse_error& error) {
-    throw InputError(fmt::format("{}: {}", file, error.what()));
-  }
-  throw InputError(fmt::format("{}: not a JSON object", file));
+constexpr ThinkingWords kOpened{.thinking = "<think>\n"};
+constexpr ThinkingWords kClosed{.thinking = "<think>", .without = "</think>", .history = "</think>"};
+constexpr ThinkingWords kEmptyLine{.without = "<think></think>\n", .history = "<think></think>\n"};
+constexpr ThinkingWords kEmptyParagraph{.without = "<think>\n\n</think>\n\n"};
+
+constexpr Template bare(std::string_view name) {
+  return {.name = name,
+          .prompt = "{{QUERY}}",
+          .begins_as_tokenizer = true,
+          .ends_with_eos = true,
+          .is_one_round = true};
 }
 
-/// "chat_template": text, or a list of {"name", "template"} of which "default" counts.
-std::string chat_template_of(const nlohmann::json& tokenizer_config) {
-  const auto found = tokenizer_config.find("chat_template");
-  if (found == tokenizer_config.end()) return {};
-  if (found->is_null()) return {};
-  if (found->is_string()) return found->get<std::string>();
-  for (const nlohmann::json& named : *found) {
-    const bool has_both = named.is_object() && named.contains("name") && named.contains("template") &&
-                          named["template"].is_string();
-    if (!found->is_array() || !has_both) {
-      throw InputError(
-          "tokenizer_config.json: chat_template is neither a text nor a list of {\"name\", \"template\"}");
-    }
-    if (named["name"] == "default") return named["template"].get<std::string>();
-  }
-  return {};
+constexpr Template without_system(Template base) {
+  base.ignores_system = true;
+  return base;
 }
+
+constexpr Template kPlainText = without_system(bare("plain text"));
+
+constexpr std::array<Template, 17> kTemplates{
+    chatml("chatml"),
+    qwen("qwen", "You are a helpful assistant."),
+    qwen("qwen2_5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
+    thinking(qwen("qwq"), kOpened),
+    thinking(qwen("qwen3"), kEmptyParagraph),
+    thinking(qwen("qwen3_thinking"), kOpened),
+    qwen("qwen3_nothinking"),
+    with_agent(qwen("qwen3_coder"), "qwen3_coder"),
+    llama3("llama3"),
+    llama3_2("llama3_2"),
+    deepseek("deepseek_v2_5"),
+    thinking(deepseek("deepseek_r1"), kOpened),
+    marked_after_user_only(thinking(with_agent(deepseek("deepseek_v3_1"), "deepseek_v3_1"), kClosed)),
+    opening_thought(glm4("glm4"), "<think>"),
+    thinking(with_agent(glm4("glm4_5"), "glm4_5"), kEmptyLine),
+    thinking(with_agent(without_line_ends(glm4("glm4_7")), "glm4_7"), kClosed),
+    bare("dummy"),
+};
 
 }  // namespace
 
@@ -92,33 +150,14 @@ std::span<const Template> templates() {
   return kTemplates;
 }
 
+const Template& plain_text_template() {
+  return kPlainText;
+}
+
 const Template* find_template(std::string_view name) {
   const auto* const found = std::find_if(kTemplates.begin(), kTemplates.end(),
                                          [&](const Template& each) { return each.name == name; });
   return found == kTemplates.end() ? nullptr : found;
-}
-
-ModelText model_text(std::string_view config, std::string_view tokenizer_config,
-                     std::string_view chat_template_file) {
-  const nlohmann::json model = parsed(config, "config.json");
-  ModelText text;
-  const auto type = model.find("model_type");
-  if (type != model.end() && type->is_string()) text.model_type = type->get<std::string>();
-  text.chat_template = chat_template_file.empty()
-                           ? chat_template_of(parsed(tokenizer_config, "tokenizer_config.json"))
-                           : std::string(chat_template_file);
-  return text;
-}
-
-const Template& automatic_template(const ModelText& model) {
-  if (const Template* found = find_template(automatic_name(model))) return *found;
-  std::vector<std::string> names;
-  names.reserve(kTemplates.size());
-  for (const Template& each : kTemplates) names.emplace_back(each.name);
-  throw UsageError(fmt::format(
-      "data.template = \"auto\": no template built here fits the chat template of model_type \"{}\" (built: "
-      "{}; name one of them if it is meant)",
-      model.model_type, join(names)));
 }
 
 }  // namespace moebius::data

@@ -12,13 +12,14 @@ void add_prefix(std::string_view prefix, std::string& answer) {
   if (!answer.starts_with(kOpen) && !answer.starts_with(prefix)) answer.insert(0, prefix);
 }
 
-/// Leaves what stands after the last </think>, or all where there is none, without white space around it.
-void remove_thinking(std::string& answer) {
+/// Leaves what stands after the last </think>, or all where there is none, without white space around it and
+/// behind `prefix`.
+void remove_thinking(std::string_view prefix, std::string& answer) {
   std::string_view rest = answer;
   if (const auto close = rest.rfind(kClose); close != std::string_view::npos) {
     rest.remove_prefix(close + kClose.size());
   }
-  answer = std::string(strip(rest));
+  answer = std::string(prefix) + std::string(strip(rest));
 }
 
 }  // namespace
@@ -46,9 +47,12 @@ void write_thinking(const Template& style, const Thinking& thinking, std::vector
     if (turns[i].speaker != Speaker::assistant) continue;
     const bool is_history = std::ptrdiff_t(i) < last;
     std::string& answer = turns[i].segments.front().text;
-    const bool gets_prefix = thinking.add_non_thinking_prefix && !(is_history && thinking.only_last_round);
+    const bool may_be_marked =
+        !style.marks_after_user_only || (i > 0 && turns[i - 1].speaker == Speaker::user);
+    const bool gets_prefix =
+        thinking.add_non_thinking_prefix && may_be_marked && !(is_history && thinking.only_last_round);
     if (gets_prefix) add_prefix(style.non_thinking_prefix, answer);
-    if (is_history && !thinking.keep_history) remove_thinking(answer);
+    if (is_history && !thinking.keep_history) remove_thinking(style.history_prefix, answer);
   }
 }
 

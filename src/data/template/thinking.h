@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "data/rows/row.h"
-#include "data/template/loss_scale.h"
+#include "data/template/strategy.h"
 #include "data/template/template.h"
 #include "data/template/turns.h"
 

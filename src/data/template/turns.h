@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "data/agent/agent.h"
 #include "data/rows/row.h"
 #include "data/template/template.h"
 
@@ -33,9 +34,19 @@ struct Conversation {
   std::vector<Turn> turns;            // may begin with the assistant and end with either
 };
 
-/// Throws Dropped for a system message that is not the first one and for results that follow neither a call
-/// nor a user.
-[[nodiscard]] Conversation conversation_of(const ChatRow& row, const Template& style);
+/// A template, and how it writes tools; no agent: rows with calls or results are dropped.
+struct Style {
+  const Template& words;
+  const AgentTemplate* agent = nullptr;
+};
+
+/// Throws Dropped for a system message that is not the first one, for results that follow neither a call nor
+/// a user, and for calls and results that cannot be written.
+[[nodiscard]] Conversation conversation_of(const ChatRow& row, const Style& style);
+
+/// Puts `text` before what the first turn says. An answer of several segments becomes one, spelled as the
+/// Python list that ms-swift makes of it there.
+void put_before_first(const std::string& text, std::vector<Turn>& turns);
 
 /// Index of the last turn of a user or a tool, or -1.
 [[nodiscard]] std::ptrdiff_t last_question(const std::vector<Turn>& turns);

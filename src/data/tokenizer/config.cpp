@@ -12,11 +12,22 @@ std::optional<std::string> token(const JsonValue& config, std::string_view key) 
   return std::string(value->is_text() ? value->text() : value->at("content").text());
 }
 
+/// LlamaTokenizer and LlamaTokenizerFast put bos and eos where add_bos_token and add_eos_token say so.
+std::optional<TextAround> around(const JsonValue& root) {
+  const auto name = root.find("tokenizer_class");
+  if (!name || !name->is_text() || !name->text().starts_with("LlamaTokenizer")) return std::nullopt;
+  TextAround around;
+  if (root.flag_or("add_bos_token", true)) around.before = token(root, "bos_token").value_or("");
+  if (root.flag_or("add_eos_token", false)) around.after = token(root, "eos_token").value_or("");
+  return around;
+}
+
 TokenizerConfig read(const JsonFile& file) {
   const JsonValue root = file.root();
   return {.bos_token = token(root, "bos_token"),
           .eos_token = token(root, "eos_token"),
           .pad_token = token(root, "pad_token"),
+          .around = around(root),
           .has_chat_template = root.find("chat_template").has_value()};
 }
 

@@ -239,6 +239,26 @@ class AddedTokenReader {
   std::vector<AddedToken> tokens_;
 };
 
+/// Of {"type": "TemplateProcessing", "single": [{"SpecialToken": ..}, {"Sequence": ..}, ..]}, which may stand
+/// in a {"type": "Sequence"}; other processors put nothing around a text.
+void read_processor(const JsonValue& processor, TextAround& around) {
+  const std::string_view type = processor.at("type").text();
+  if (type == "Sequence") {
+    for (const JsonValue& each : processor.at("processors").items()) read_processor(each, around);
+  }
+  if (type != "TemplateProcessing") return;
+  around = {};
+  bool is_behind = false;
+  for (const JsonValue& part : processor.at("single").items()) {
+    const auto token = part.find("SpecialToken");
+    if (!token) {
+      is_behind = true;
+    } else {
+      (is_behind ? around.after : around.before) += token->at("id").text();
+    }
+  }
+}
+
 }  // namespace
 
 TokenizerFile read_tokenizer_file(const JsonFile& json) {
@@ -261,6 +281,7 @@ TokenizerFile read_tokenizer_file(const JsonFile& json) {
     for (const JsonValue& item : list->items()) added.add(item);
   }
   file.added_tokens = added.take();
+  if (const auto processor = root.find("post_processor")) read_processor(*processor, file.around);
   return file;
 }
 

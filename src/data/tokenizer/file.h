@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/tokenizer/added_tokens.h"
+#include "data/tokenizer/around.h"
 #include "data/tokenizer/bpe.h"
 #include "data/tokenizer/json_file.h"
 #include "data/tokenizer/splitter.h"
@@ -30,6 +31,7 @@ struct TokenizerFile {
   std::vector<Merge> merges;
   WholeWords whole_words = WholeWords::by_merges;
   std::vector<AddedToken> added_tokens;
+  TextAround around;
 };
 
 /// Throws InputError naming the file and the place of what is missing, malformed or not built.

@@ -199,13 +199,44 @@ Pattern::MatchSpace::MatchSpace() : data_(pcre2_match_data_create(1, nullptr)) {
   if (data_ == nullptr) throw std::bad_alloc();
 }
 
+namespace {
+
+/// A pattern of Python's re with the white space of Python's str where it says \s.
+std::string from_python(std::string_view pattern) {
+  constexpr std::string_view members =
+      R"(\t-\r\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+  std::string result;
+  bool in_set = false;
+  for (std::size_t at = 0; at < pattern.size(); ++at) {
+    const char letter = pattern[at];
+    const bool is_escape = letter == '\\' && at + 1 < pattern.size();
+    if (is_escape && pattern[at + 1] == 's') {
+      result += in_set ? std::string(members) : fmt::format("[{}]", members);
+      ++at;
+      continue;
+    }
+    if (is_escape) {
+      result += pattern.substr(at++, 2);
+      continue;
+    }
+    if (letter == '[') in_set = true;
+    if (letter == ']') in_set = false;
+    result += letter;
+  }
+  return result;
+}
+
+}  // namespace
+
 Pattern::Pattern(std::string_view pattern, Syntax syntax, const std::string& place) : place_(place) {
   std::string text(pattern);
   // ^ and $ are those of lines in Ruby.
   std::uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE;
   if (syntax == Syntax::literal) options = PCRE2_UTF | PCRE2_LITERAL;
+  if (syntax == Syntax::python) options = PCRE2_UTF | PCRE2_UCP | PCRE2_DOTALL;
   try {
     if (syntax == Syntax::regex) text = in_pcre2_dialect(pattern);
+    if (syntax == Syntax::python) text = from_python(pattern);
   } catch (const std::invalid_argument& problem) {
     throw InputError(fmt::format("{}: {} (pattern: {})", place, problem.what(), pattern));
   }

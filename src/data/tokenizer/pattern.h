@@ -16,7 +16,9 @@ namespace moebius::data {
 /// sets within sets, ...) throws std::invalid_argument with the construct and its offset.
 [[nodiscard]] std::string in_pcre2_dialect(std::string_view pattern);
 
-enum class Syntax : std::uint8_t { regex, literal };
+/// How a pattern is written: for Oniguruma; as the text itself; or for Python's re with re.DOTALL, in what
+/// its dialect shares with PCRE2's and with \s of Python's str.
+enum class Syntax : std::uint8_t { regex, literal, python };
 
 /// A compiled regular expression over valid UTF-8. Immutable; each thread brings its own MatchSpace.
 class Pattern {

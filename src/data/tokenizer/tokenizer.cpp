@@ -74,6 +74,7 @@ struct Tokenizer::Parts {
 
   explicit Parts(TokenizerFile file)
       : normalisation(file.normalisation),
+        around(std::move(file.around)),
         raw_tokens(selected(file, false)),
         normalised_tokens(selected(file, true)),
         splitter(file.splitter),
@@ -103,6 +104,7 @@ struct Tokenizer::Parts {
   }
 
   Normalisation normalisation;
+  TextAround around;
   AddedTokens raw_tokens, normalised_tokens;
   Splitter splitter;
   Bpe bpe;
@@ -160,6 +162,10 @@ std::optional<std::int32_t> Tokenizer::id_of(std::string_view token) const {
   const auto entry = parts_->ids.find(token);
   if (entry == parts_->ids.end()) return std::nullopt;
   return entry->second;
+}
+
+const TextAround& Tokenizer::around() const {
+  return parts_->around;
 }
 
 std::int64_t Tokenizer::vocab_size() const {

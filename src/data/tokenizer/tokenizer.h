@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "data/tokenizer/around.h"
+
 /// The tokenizer: text to ids and back, byte-level BPE from a Hugging Face tokenizer.json. A chapter of data.
 ///
 ///   tokenizer.h      what the rest of moebius sees
@@ -55,6 +57,9 @@ class Tokenizer {
 
   /// The id of a token spelled as in tokenizer.json: "<|im_end|>", "Ġthe".
   [[nodiscard]] std::optional<std::int32_t> id_of(std::string_view token) const;
+
+  /// What tokenizer.json puts around any text where add_special_tokens is true.
+  [[nodiscard]] const TextAround& around() const;
 
   /// The largest id + 1.
   [[nodiscard]] std::int64_t vocab_size() const;

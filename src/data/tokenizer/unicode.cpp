@@ -186,6 +186,20 @@ bool is_word(char32_t code_point) {
   }
 }
 
+bool is_printable(char32_t code_point) {
+  switch (utf8proc_category(utf8proc_int32_t(code_point))) {
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP: return false;
+    case UTF8PROC_CATEGORY_ZS: return code_point == ' ';
+    default: return true;
+  }
+}
+
 std::size_t trailing_space(std::string_view text) {
   std::size_t kept = text.size();
   while (kept > 0) {

@@ -25,6 +25,9 @@ namespace moebius::data {
 [[nodiscard]] bool is_space(char32_t code_point);
 /// `\w` as Unicode's technical standard 18 has it: letters, marks, decimal digits, connectors, joiners.
 [[nodiscard]] bool is_word(char32_t code_point);
+/// Python's str.isprintable: neither a separator other than the space, nor control, format, private or
+/// unassigned.
+[[nodiscard]] bool is_printable(char32_t code_point);
 
 /// The lengths of the spaces at the end and at the start of valid UTF-8, in bytes.
 [[nodiscard]] std::size_t trailing_space(std::string_view text);
