@@ -16,6 +16,7 @@
 ///   decoder/            the decoder that all families share: config keys, table rows, forward, backward,
 ///                       decoding with a cache
 ///   batch.h             one micro batch as the decoder takes it
+///   context_chunks.h    which tokens of a sample are whose on Axis::context
 ///   rope.h              rotary frequencies
 ///   memory.h            bytes by purpose, before anything is allocated
 ///   qwen3_moe/ qwen3/ qwen2/   one family each: what is peculiar to it

@@ -49,6 +49,21 @@ TEST_CASE("chunks of samples follow each other without a gap and are balanced", 
   }
 }
 
+TEST_CASE("chunks share out the work of causal attention", "[models][context]") {
+  for (const std::int64_t ranks : {2, 3, 8}) {
+    const std::vector<std::int32_t> starts{0, 1001};
+    const ContextChunks chunks(starts, ranks);
+    const auto keys_seen = [](const Range& piece) {
+      return (piece.begin + 1 + piece.end) * piece.size() / 2;  // token t sees t + 1 keys
+    };
+    const std::int64_t even = keys_seen({0, 1001}) / ranks;
+    for (std::int64_t r = 0; r < ranks; ++r) {
+      const Chunk chunk = chunks.of(0, r);
+      CHECK(double(keys_seen(chunk.low) + keys_seen(chunk.high)) == test::Approx(even).epsilon(0.02));
+    }
+  }
+}
+
 TEST_CASE("one rank has whole samples", "[models][context]") {
   const std::vector<std::int32_t> starts{0, 5, 5, 6};
   const ContextChunks chunks(starts, 1);
