@@ -9,6 +9,7 @@
 #include "checkpoint/contents.h"
 #include "checkpoint/slabs.h"
 #include "cluster/cluster.h"
+#include "models/shard_transfer.h"
 #include "tensor/dtype.h"
 
 namespace moebius::checkpoint {
@@ -37,7 +38,7 @@ struct WriteRequest {
   const models::ParameterTable& table;
   std::vector<TensorGroup> groups;
   /// Size of the one buffer of each rank, through which everything goes; 1 GiB at most.
-  std::int64_t buffer_bytes = std::int64_t{1} << 26;
+  std::int64_t buffer_bytes = models::kFilePieceBytes;
 };
 
 /// Bytes of the file that such a request makes, to within a thousandth and a few MiB.

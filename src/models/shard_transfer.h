@@ -14,6 +14,9 @@
 /// of staging memory: one travels while the host works on the other.
 namespace moebius::models {
 
+/// What one piece of a shard takes at the most on its way into a file.
+inline constexpr std::int64_t kFilePieceBytes = std::int64_t{1} << 26;
+
 /// Elements that lie packed on one side, and on the other in `rows` pieces of `count`, `stride` apart.
 struct Stripe {
   std::int64_t local, whole, count;  // of the first row, as in Run

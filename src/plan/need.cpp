@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "models/models.h"
+#include "models/shard_transfer.h"
 #include "parallel/pipeline/run.h"
 
 namespace moebius::plan {
@@ -19,7 +21,8 @@ std::vector<NeedPart> parts_of(const Need& need) {
                               {"workspace", memory.workspace},
                               {"tables", memory.tables},
                               {"scratch", memory.scratch},
-                              {"libraries", need.libraries}};
+                              {"libraries", need.libraries},
+                              {"saving", need.saving}};
   std::erase_if(parts, [](const NeedPart& part) { return part.bytes == 0; });
   return parts;
 }
@@ -48,6 +51,15 @@ models::StageShape stage_shape(const cluster::Mesh& mesh, const Question& questi
           .messages = parallel::message_buffers(schedule, mesh.index(cluster::Axis::pipeline)).count()};
 }
 
+/// A checkpoint goes through one buffer of the largest piece that this rank writes.
+std::int64_t saving_bytes(const cluster::Mesh& mesh, const Question& question, const models::Stages& stages) {
+  if (question.machine.space == Space::device || !question.job.checkpoint.saves()) return 0;
+  const models::ShardLayout layout(models::parameter_table(question.config), mesh, stages);
+  std::int64_t largest = 0;
+  for (std::size_t i = 0; i < layout.count(); ++i) largest = std::max(largest, layout.row(i).size);
+  return std::min(largest * size_of(Dtype::float32), models::kFilePieceBytes) + kFileBytes;
+}
+
 }  // namespace
 
 Need need_on(const cluster::Mesh& mesh, const Question& question, double expert_load) {
@@ -60,7 +72,8 @@ Need need_on(const cluster::Mesh& mesh, const Question& question, double expert_
   format.stage = stage_shape(mesh, question);
   return {
       .memory = models::training_memory(question.config, mesh, shape, question.job.data.max_length, format),
-      .libraries = question.machine.library_bytes()};
+      .libraries = question.machine.library_bytes(),
+      .saving = saving_bytes(mesh, question, format.stage.stages)};
 }
 
 std::vector<RankKind> rank_kinds(const Question& question) {

@@ -9,6 +9,11 @@ namespace moebius::plan {
 /// What lies on a GPU besides what a model takes: the context, and what cuBLAS, cuDNN and NCCL load and keep.
 /// Measured, see tests/bench/gpu_slice.md.
 inline constexpr std::int64_t kGpuLibraryBytes = std::int64_t{900} << 20;
+/// The same of a process on CPUs: its code and its libraries, and what MPI shares with each rank of the node.
+/// What MPI and HDF5 take while they write a checkpoint. Measured, see tests/bench/mesh.md.
+inline constexpr std::int64_t kProcessBytes = std::int64_t{22} << 20;
+inline constexpr std::int64_t kNeighbourBytes = std::int64_t{2} << 20;
+inline constexpr std::int64_t kFileBytes = std::int64_t{12} << 20;
 
 /// What ranks compute on, as far as memory goes.
 struct Machine {
@@ -18,7 +23,10 @@ struct Machine {
   std::int64_t ranks = 1;   // that share it
   std::string name;         // "the GPU", "the node"
 
-  [[nodiscard]] std::int64_t library_bytes() const { return space == Space::device ? kGpuLibraryBytes : 0; }
+  [[nodiscard]] std::int64_t library_bytes() const {
+    if (space == Space::device) return kGpuLibraryBytes;
+    return kProcessBytes + (ranks > 1 ? ranks * kNeighbourBytes : 0);
+  }
 };
 
 /// What decides how much memory a training needs.
@@ -36,7 +44,8 @@ struct Question {
 struct Need {
   models::ModelMemory memory;
   std::int64_t libraries = 0;
-  [[nodiscard]] std::int64_t total() const { return memory.total() + libraries; }
+  std::int64_t saving = 0;  // in host memory, where the job saves
+  [[nodiscard]] std::int64_t total() const { return memory.total() + libraries + saving; }
 };
 
 /// Its parts by name, in the order of the computation; only those that take anything.

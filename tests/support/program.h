@@ -29,17 +29,21 @@ class Program {
 
   explicit Program(const TemporaryFolder& folder) : folder_(folder) {}
 
-  [[nodiscard]] Outcome run(int ranks, const std::vector<std::string>& arguments) const {
+  /// `under`: words before the binary, those of a program that runs it.
+  [[nodiscard]] Outcome run(int ranks, const std::vector<std::string>& arguments,
+                            const std::vector<std::string>& under = {}) const {
     const std::string out = (folder_ / "stdout").string(), err = (folder_ / "stderr").string();
     const std::string line = "cd " + quoted(folder_.path().string()) + " && timeout --kill-after=10 600 " +
-                             command(ranks, arguments) + " >" + quoted(out) + " 2>" + quoted(err) +
+                             command(ranks, arguments, under) + " >" + quoted(out) + " 2>" + quoted(err) +
                              " </dev/null";
     const int status = std::system(line.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out), slurp(err)};
   }
-  [[nodiscard]] static std::string command(int ranks, const std::vector<std::string>& arguments) {
+  [[nodiscard]] static std::string command(int ranks, const std::vector<std::string>& arguments,
+                                           const std::vector<std::string>& under = {}) {
     std::string line =
         ranks == 1 ? "env OMP_NUM_THREADS=2 " : quoted(MPI_TEST_RUN) + " " + std::to_string(ranks) + " ";
+    for (const std::string& word : under) line += quoted(word) + " ";
     line += quoted(MOEBIUS_BINARY);
     for (const std::string& argument : arguments) (line += " ") += quoted(argument);
     return line;
