@@ -119,7 +119,9 @@ void Grammar::add_job_commands() {
       ->check(at_least(1));
   command->add_option("--gpu-memory", plan->gpu_memory, "plan for GPUs of this size, such as 80GiB");
   command->add_flag_callback(
-      "--schedule", [this] { refused_ = "plan --schedule"; }, "the pipeline's instructions (not built yet)");
+      "--schedule", [plan] { plan->schedule = PlanCommand::Drawing::text; },
+      "draw what each pipeline stage does in a step, and when");
+  command->add_option("--schedule-svg", plan->schedule_svg, "the same as a picture, into this file");
   std::shared_ptr<RenderCommand> render;
   command = add("render", "what the model sees of the data: text, input_ids, labels, loss_scale", render);
   add_job(command, render->job);

@@ -25,6 +25,8 @@ struct PlanCommand {
   JobArguments job;
   std::optional<std::int64_t> ranks;  // instead of those that it runs with
   std::string gpu_memory;             // "80GiB", of GPUs that need not be here; empty: of those that are
+  enum class Drawing : std::uint8_t { none, text } schedule = Drawing::none;
+  std::string schedule_svg;  // file for a picture of the schedule; empty: none
 };
 struct RenderCommand {
   JobArguments job;

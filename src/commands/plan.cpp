@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/file.h"
 #include "base/process.h"
 #include "base/text.h"
 #include "commands/job_model.h"
@@ -71,18 +72,31 @@ ExitCode plan(const PlanCommand& command, Session& session) {
                                 .ranks = command.ranks.value_or(cluster.size()),
                                 .pack_tokens = job.data.max_length,
                                 .machine = machine};
+  const bool draws = command.schedule != PlanCommand::Drawing::none || !command.schedule_svg.empty();
   struct Answer {
-    std::string text, refusal;
+    std::string text, refusal, picture;
   };
   const Answer answer = cluster.together("plan", [&]() -> Answer {
     plan::check_against_model(job, model.config);
     plan::check_against_precision(job, machine.precision);
+    if (draws && job.parallel.pipeline == 1)
+      throw UsageError(
+          "--schedule has nothing to draw: parallel.pipeline = 1 (use --set parallel.pipeline=N)");
     const std::vector<plan::RankKind> kinds = plan::rank_kinds(question);
     const plan::Need& most = kinds.front().need;
-    if (plan::fits(most, machine)) return {plan::report_text(question, kinds, {}), ""};
-    const plan::Advice advice = plan::advise(question);
-    return {plan::report_text(question, kinds, advice), plan::refusal_text(machine, most, advice)};
+    Answer made;
+    std::optional<plan::Advice> advice;
+    if (!plan::fits(most, machine)) advice = plan::advise(question);
+    made.text = plan::report_text(question, kinds, advice);
+    if (advice) made.refusal = plan::refusal_text(machine, most, *advice);
+    if (!draws) return made;
+    const plan::PipelinePlan pipeline = plan::plan_pipeline(question);
+    if (command.schedule == PlanCommand::Drawing::text) made.text += "\n" + plan::timeline_text(pipeline);
+    made.picture = plan::timeline_svg(pipeline);
+    return made;
   });
+  if (!command.schedule_svg.empty())
+    cluster.on_first_rank("write the picture", [&] { write_file(command.schedule_svg, answer.picture); });
   write_result(answer.text, session);
   if (!answer.refusal.empty()) throw cluster::AgreedError(ExitCode::cluster, answer.refusal);
   return ExitCode::done;

@@ -1,6 +1,5 @@
 #pragma once
 #include <functional>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -30,9 +29,9 @@ class WeightProducts {
     waiting_.push_back({product, queue.clock == nullptr ? Part::data : queue.clock->phase().part, {}});
   }
   /// Calls `work` when all products before it are queued.
-  void then(std::function<void()> work) {
+  void then(const std::function<void()>& work) {
     if (waiting_.empty()) return work();
-    waiting_.back().then = std::move(work);
+    waiting_.back().then = work;
   }
   /// Queues them all, each as what it is a part of.
   void run(Queue<kSpace> queue) {

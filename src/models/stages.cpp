@@ -86,6 +86,14 @@ bool Stages::holds(std::int64_t stage, const Site& site) const {
   return false;
 }
 
+ChunkCost cost_of(const ModelConfig& config, const Stages& stages, std::int64_t stage, std::int64_t chunk) {
+  ChunkCost cost{.layers = 0, .head = stages.is_last(stage, chunk) ? head_cost(config) : 0};
+  const Range layers = stages.layers(stage, chunk);
+  for (std::int64_t n = layers.begin; n < std::min(layers.end, config.layers); ++n)
+    cost.layers += layer_cost(config, n);
+  return cost;
+}
+
 Stages stages_of(const ModelConfig& config, std::int64_t pipeline, std::int64_t chunks) {
   if (pipeline * chunks > config.layers)
     throw std::logic_error("more pipeline stages than layers: a check of the mesh is missing");

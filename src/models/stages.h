@@ -53,4 +53,11 @@ class Stages {
 /// are not as many.
 [[nodiscard]] Stages stages_of(const ModelConfig& config, std::int64_t pipeline, std::int64_t chunks = 1);
 
+/// Multiplications a token, forward.
+struct ChunkCost {
+  double layers = 0, head = 0;
+};
+[[nodiscard]] ChunkCost cost_of(const ModelConfig& config, const Stages& stages, std::int64_t stage,
+                                std::int64_t chunk);
+
 }  // namespace moebius::models

@@ -19,6 +19,7 @@
 ///   world          the loss and the gradient's norm         all_reduce         -
 ///   context        pieces of each sample (attention)        messages round     messages round
 ///   pipeline       layers                                   messages on        messages back
+///   ends           an embedding that is the head too        -                  all_reduce of dw
 ///
 /// A dense weight's gradient is summed over data_context, and over tensor too where tensor ranks hold it
 /// whole and see different tokens. An expert's gradient already holds the tokens of all ranks of its expert
@@ -35,7 +36,8 @@
 ///   sequence_parallel.h  tokens to and from the tensor axis
 ///   mpi_progress.h       messages move while ranks compute
 ///   token_exchange.h     tokens to and from the ranks of their experts, once each
-///   pipeline/            what each pipeline stage computes and when: schedules as values, and a simulator
+///   pipeline/            what each pipeline stage computes and when: schedules as values, a simulator, and what
+///                        executes them
 #include "parallel/exchange.h"
 #include "parallel/exchange_mpi.h"
 #include "parallel/host_sum.h"

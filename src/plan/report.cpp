@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "plan/numbers.h"
+#include "plan/timeline.h"
 
 namespace moebius::plan {
 namespace {
@@ -34,7 +35,8 @@ std::string head_text(const Question& question) {
   const auto& [job, config, ranks, pack_tokens, machine] = question;
   const cluster::Mesh mesh = mesh_of(job, ranks, 0);
   const ModelNumbers numbers = numbers_of(config);
-  const std::int64_t of_rank = models::ShardLayout(models::parameter_table(config), mesh).size();
+  const std::int64_t of_rank =
+      models::ShardLayout(models::parameter_table(config), mesh, stages_of(job, config)).size();
   const double flops = flops_a_token(config, pack_tokens);
   const std::int64_t step_tokens = job.train.global_batch_size * pack_tokens;
   const std::int64_t micro_batches =
@@ -57,6 +59,7 @@ std::string head_text(const Question& question) {
   line("step", fmt::format("{} tokens, {} a data rank, {}FLOP a token, {}FLOP", step_tokens,
                            count_text(micro_batches, "micro batch", "es"), metric_text(flops),
                            metric_text(flops * double(step_tokens))));
+  if (job.parallel.pipeline > 1) line("pipeline", pipeline_text(plan_pipeline(question)));
   line("computed in", fmt::format("{} on {}", machine.precision == Precision::bf16 ? "bf16" : "fp32",
                                   machine.space == Space::host ? "CPUs" : "GPUs"));
   return text;

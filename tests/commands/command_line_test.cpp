@@ -69,8 +69,8 @@ TEST_CASE("devices and precisions are words", "[commands]") {
 
 TEST_CASE("what is wrong or not built on the command line ends with exit code 2", "[commands]") {
   CHECK(refused({"trian", "a.toml"}).text == "unknown command 'trian' (did you mean 'train'?)");
-  CHECK(refused({"plan", "a.toml", "--schedule"}).text ==
-        "moebius plan --schedule: not built yet in this version");
+  CHECK(refused({"export", "a.h5", "-o", "b", "--adapter-only"}).text ==
+        "moebius export --adapter-only: not built yet in this version");
   CHECK(refused({"plan", "a.toml", "--ranks", "0"}).exit_code == ExitCode::usage);
   CHECK(refused({"netcheck"}).exit_code == ExitCode::usage);
   CHECK(refused({"score", "m", "--input", "t", "--adapter", "p"}).text ==

@@ -102,3 +102,17 @@ TEST_CASE("train refuses a job that does not fit before it takes memory", "[slow
   CHECK(says(error, ", but the node has "));
   CHECK(says(error, " TiB"));
 }
+
+TEST_CASE("plan draws the schedule of a pipeline", "[slow][plan]") {
+  Plan plan;
+  const test::Outcome drawn =
+      plan.run(1, {"--ranks", "3", "--set", "parallel.pipeline=3", "--schedule", "--schedule-svg", "s.svg"});
+  INFO(drawn.out << drawn.err);
+  CHECK(drawn.exit_code == 0);
+  CHECK(says(drawn.out, "pipeline     3 stages of 1, 1, 1 layers, 1f1b: "));
+  CHECK(says(drawn.out, "\nstage 2   |"));
+  CHECK(says(test::slurp(plan.folder / "s.svg"), "</svg>"));
+  const test::Outcome nothing = plan.run(1, {"--schedule"});
+  CHECK(nothing.exit_code == 2);
+  CHECK(says(nothing.err, "--schedule has nothing to draw: parallel.pipeline = 1"));
+}

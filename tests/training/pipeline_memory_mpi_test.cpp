@@ -60,7 +60,7 @@ void check_memory(const models::ModelConfig& config, job::Job job, cluster::Clus
                    .gradients = state.gradients});
   // The plan counts a target for each token, and for the largest chunk; one chunk may be a layer more than
   // another.
-  const std::int64_t targets = 4 * 64 * planned.in_flight;
+  const std::int64_t targets = 256 * planned.in_flight;  // bytes
   CHECK(state.activations.peak_bytes() <= planned.in_flight * planned.slot());
   if (job.parallel.virtual_pipeline == 1)
     CHECK(state.activations.peak_bytes() >= planned.in_flight * planned.slot() - targets);
