@@ -105,6 +105,7 @@ QueuedStep Adam<P>::step(const StepValues& values, const models::WeightState<W, 
                          const models::Shards<G, kSpace>& gradients, Staging<kSpace>& staging,
                          Queue<kSpace> queue) {
   mark(Part::optimizer, Pass::update, queue);
+  wait_for_all_weights(queue);
   sum_gradients_.finish(gradients, queue);
   const View<double, 1, Space::host> zero = staging.template make<double>(1);
   zero(0) = 0;
@@ -119,7 +120,7 @@ QueuedStep Adam<P>::step(const StepValues& values, const models::WeightState<W, 
     move_as_stored(run, values, weights, gradients, queue);
     gather_weights_.start(weights.weights, run.elements.end, queue);
   }
-  gather_weights_.finish(weights.weights, queue);
+  gather_weights_.start_rest(weights.weights, queue);
   const View<double, 1, Space::host> squares = staging.template make<double>(1);
   download<double, kSpace>(squares_, squares, queue);
   return {squares, values.gradient_scale};

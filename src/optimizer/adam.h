@@ -69,10 +69,19 @@ class Adam {
   }
 
   /// Queues the step: sums the gradients over the ranks, clips them and moves the weights. Gaps between the
-  /// rows of `gradients` must be zeros. Of the gradients the owned ones are left summed, others undefined.
+  /// rows of `gradients` must be zeros. Of the gradients the owned ones are left summed, others undefined; of
+  /// the weights the owned ones have moved, others come with wait_for_weights.
   [[nodiscard]] QueuedStep step(const StepValues& values, const models::WeightState<W, kSpace>& weights,
                                 const models::Shards<G, kSpace>& gradients, Staging<kSpace>& staging,
                                 Queue<kSpace> queue = {});
+
+  /// Weights that other ranks have moved arrive while the next forward runs; what is queued behind this sees
+  /// those of the parameters whose names begin with `names`.
+  void wait_for_weights(std::string_view names, Queue<kSpace> queue) {
+    gather_weights_.wait_for(names, queue);
+  }
+  /// All of them: before weights are read by any other way, and before this object ends.
+  void wait_for_all_weights(Queue<kSpace> queue) { gather_weights_.wait_for_all(queue); }
 
   [[nodiscard]] Moments<kSpace>& moments() { return moments_; }
 

@@ -91,6 +91,7 @@ template <Platform P>
 void RunFiles<P>::save(ModelState<P>& state, Place place) {
   const cluster::Phase phase(cluster_.watchdog(), "save");
   const Stopwatch watch;
+  state.adam.wait_for_all_weights(state.queue);
   const Contents saved = contents(place);
   checkpoint::WriteRequest request{.contents = saved, .table = state.table, .groups = {}};
   request.groups.push_back(checkpoint::group_of(kParameters, state.weights.weights, state.queue));

@@ -121,6 +121,7 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   Metrics metrics{iteration + 1, {}};
   const double loss = sums.loss / double(std::max<std::int64_t>(counts.trained, 1));
   if (!update.is_finite() || !std::isfinite(loss)) {
+    state_.adam.wait_for_all_weights(state_.queue);
     throw cluster::AgreedError(
         ExitCode::diverged,
         fmt::format(

@@ -196,6 +196,7 @@ Outcome Loop<P>::run(const Datasets& datasets, Place place, const cluster::Envir
     const bool is_last = place.iteration == iterations_;
     if (job.checkpoint.saves() && (reason || is_due(job.checkpoint.interval, place.iteration) || is_last))
       save(place);
+    if (reason || is_last) state_.adam.wait_for_all_weights(state_.queue);
     if (reason && !is_last) {
       progress.finish();
       report_traffic(place.iteration - first, log);

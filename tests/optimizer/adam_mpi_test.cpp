@@ -76,7 +76,9 @@ struct Rig {
   }
   optimizer::StepResult step(optimizer::Adam<HostFp32>& adam, const optimizer::StepValues& values) {
     const models::WeightState<float, Space::host> state{.weights = weights, .master = {}, .remainder = {}};
-    return adam.step(values, state, gradients, staging).result();
+    const auto queued = adam.step(values, state, gradients, staging);
+    adam.wait_for_all_weights({});
+    return queued.result();
   }
 };
 

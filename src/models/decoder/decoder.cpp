@@ -128,6 +128,7 @@ template <Platform P>
 void Decoder<P>::forward_layer(std::int64_t index, const ForwardPass& pass, Stream& stream,
                                LayerSaved& saved) {
   const DecoderLayer<P>& one = layer(pass.chunk, index);
+  tell_reading(one.name);
   layers::Context<P>& context = pass.context;
   const View<T, 2, kSpace> before = stream.has_delta ? next_residual(stream, pass) : stream.residual;
   one.attention_norm.forward({stream.residual, stream.to_add(), before}, saved.attention_norm, context);
@@ -209,6 +210,7 @@ auto Decoder<P>::forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& save
   Stream flow{.residual = stream, .delta = context.workspace.template make<T>(tokens, config_.hidden)};
   if (chunk.is_first) {
     flow.residual = context.activations.template make<T>(tokens, config_.hidden);
+    tell_reading("embedding");
     embedding_.forward(batch.ids, flow.residual, context);
   }
   expect_shape("stream", flow.residual, {tokens, config_.hidden});
@@ -219,6 +221,7 @@ auto Decoder<P>::forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& save
   // Between forward and backward other micro batches come by: nothing may lie in `remade`.
   layers::Context<P> lasting{context.exchange,  context.activations, context.activations,
                              context.workspace, context.staging,     context.queue};
+  tell_reading("norm");
   norm_.forward({flow.residual, flow.to_add(), flow.has_delta ? next_residual(flow, pass) : flow.residual},
                 saved.norm_, lasting);
   return saved.norm_.normed;
@@ -228,6 +231,7 @@ template <Platform P>
 void Decoder<P>::log_probabilities(View<const T, 2, kSpace> hidden, const TokenBatch<kSpace>& batch,
                                    View<float, 1, kSpace> log_probabilities) {
   layers::Context<P> context = context_in(parts_.activations);
+  tell_reading(head_name());
   lm_head_.log_probabilities(hidden, batch.targets, log_probabilities, context);
 }
 
@@ -235,6 +239,7 @@ template <Platform P>
 void Decoder<P>::loss(View<const T, 2, kSpace> hidden, const TokenBatch<kSpace>& batch, const Loss& loss,
                       const WeightGradients<P>& gradients) {
   layers::Context<P> context = context_in(parts_.activations, gradients.into);
+  tell_reading(head_name());
   lm_head_.loss(hidden, batch.targets,
                 {.weights = loss.weights,
                  .log_probabilities = loss.log_probabilities,

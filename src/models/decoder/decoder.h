@@ -85,6 +85,9 @@ class Decoder {
     Arena<kSpace>& workspace;    // empty between calls
     Staging<kSpace>& staging;    // grows until the caller, having waited, releases it
     Queue<kSpace> queue = {};
+    /// Told the beginning of the names of weights before forward queues what reads them; empty: nobody asks.
+    /// Backward reads what forward has read.
+    std::function<void(std::string_view names)> before_reading = {};
   };
   struct Options {
     std::int64_t longest = 0;  // tokens of the longest sequence
@@ -179,6 +182,12 @@ class Decoder {
     std::vector<std::int64_t> moe_index;  // [layers]; among its own, or -1
   };
   void make_chunk(std::int64_t stage, std::int64_t chunk);
+  void tell_reading(std::string_view names) const {
+    if (parts_.before_reading) parts_.before_reading(names);
+  }
+  [[nodiscard]] std::string_view head_name() const {
+    return config_.tied_embeddings ? "embedding" : "lm_head";
+  }
   [[nodiscard]] DecoderLayer<P> make_layer(std::int64_t index) const;
   [[nodiscard]] layers::Context<P> context_in(Arena<kSpace>& activations,
                                               kernels::Into into = kernels::Into::add);
