@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# setup.sh [tools] [cuda]   installs what a bare Debian 12 or Ubuntu 24.04 lacks to build and test moebius, through apt-get, and
+# setup.sh [tools] [cuda] [parquet]   installs what a bare Debian 12 or Ubuntu 24.04 lacks to build and test moebius, through apt-get, and
 # sudo where you are not root. `tools` adds the formatter, the linter and ccache; `cuda` fetches the headers of cudnn-frontend
-# from PyPI to build/third_party/include. Says nothing where all is there.
+# from PyPI to build/third_party/include, `parquet` Apache Arrow to build/third_party/pyarrow. Says nothing where all is there.
 set -euo pipefail
 cd "$(dirname "$0")"
 source ./versions
 
 packages=$build_packages
-wants_cuda=no
+wants_cuda=no wants_parquet=no
 for part in "$@"; do
   case "$part" in
     tools) packages+=" $tool_packages" ;;
     cuda) wants_cuda=yes ;;
-    *) echo "setup.sh: '$part' is unknown; usage: env/setup.sh [tools] [cuda]" >&2; exit 2 ;;
+    parquet) wants_parquet=yes ;;
+    *) echo "setup.sh: '$part' is unknown; usage: env/setup.sh [tools] [cuda] [parquet]" >&2; exit 2 ;;
   esac
 done
 
@@ -22,9 +23,14 @@ has_cudnn_frontend() {
   [ -f "$header" ] &&
     [ "$(sed -nE 's/^#define CUDNN_FRONTEND_(MAJOR|MINOR|PATCH)_VERSION //p' "$header" | paste -sd.)" = "$cudnn_frontend" ]
 }
-needs_cudnn_frontend=no
+has_pyarrow() {
+  local header=$third_party/pyarrow/include/arrow/util/config.h
+  [ -f "$header" ] && [ "$(sed -nE 's/^#define ARROW_VERSION_STRING "(.*)"/\1/p' "$header")" = "$pyarrow" ]
+}
+needs_cudnn_frontend=no needs_pyarrow=no
 [ "$wants_cuda" = no ] || has_cudnn_frontend || needs_cudnn_frontend=yes
-if [ "$needs_cudnn_frontend" = yes ] && ! python3 -m pip --version >/dev/null 2>&1; then
+[ "$wants_parquet" = no ] || has_pyarrow || needs_pyarrow=yes
+if [ "$needs_cudnn_frontend$needs_pyarrow" != nono ] && ! python3 -m pip --version >/dev/null 2>&1; then
   packages+=" $pip_packages"
 fi
 
@@ -58,27 +64,41 @@ install_packages() {
   fi
 }
 
-# The wheel of one Python and one processor serves all: only its headers are used.
-fetch_cudnn_frontend() {
-  local wheel=nvidia-cudnn-frontend==$cudnn_frontend
-  echo "setup.sh: fetching $wheel"
+# fetch_wheel NAME==VERSION PLATFORM CURE   unpacks it to $scratch/unpacked. That of one Python serves all: no Python is in
+# what is used of it.
+fetch_wheel() {
+  echo "setup.sh: fetching $1"
+  rm -rf "$scratch/wheel" "$scratch/unpacked"
   if ! python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
-       --implementation cp --platform manylinux_2_27_x86_64 -d "$scratch/wheel" "$wheel" >"$scratch/log" 2>&1; then
+       --implementation cp --platform "$2" -d "$scratch/wheel" "$1" >"$scratch/log" 2>&1; then
     cat "$scratch/log" >&2
-    echo "setup.sh: pip could not download $wheel (its own words above); on a machine without PyPI, unpack include/ of that" \
-         "wheel (a zip archive) to build/third_party/include" >&2
+    echo "setup.sh: pip could not download $1 (its own words above); on a machine without PyPI, unpack that wheel (a zip" \
+         "archive): $3" >&2
     exit 1
   fi
   python3 -m zipfile -e "$scratch"/wheel/*.whl "$scratch/unpacked"
+}
+
+fetch_cudnn_frontend() {
+  fetch_wheel nvidia-cudnn-frontend==$cudnn_frontend manylinux_2_27_x86_64 "its include/ to build/third_party/include"
   mkdir -p "$third_party/include"
   rm -rf "$third_party"/include/cudnn_*
   cp -r "$scratch/unpacked/include/." "$third_party/include"
+}
+
+fetch_pyarrow() {
+  fetch_wheel pyarrow==$pyarrow "manylinux_2_28_$(uname -m)" "its pyarrow/ to build/third_party/pyarrow"
+  local from=$scratch/unpacked/pyarrow to=$third_party/pyarrow
+  rm -rf "$to"
+  mkdir -p "$to"
+  cp -r "$from"/include "$from"/libarrow.so.* "$from"/libparquet.so.* "$to"
 }
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 install_packages
 [ "$needs_cudnn_frontend" = no ] || fetch_cudnn_frontend
+[ "$needs_pyarrow" = no ] || fetch_pyarrow
 if [ "$wants_cuda" = yes ] && [ -z "${CUDACXX:-}" ] && ! command -v nvcc >/dev/null; then
   echo "setup.sh: nvcc is not on the PATH. The CUDA toolkit $cuda_toolkit (nvcc, cuBLASLt) with cuDNN $cudnn and NCCL is yours or your" \
        "cluster's to install (module load cuda); without it moebius is built for CPUs alone" >&2

@@ -1,6 +1,7 @@
 # add_moebius_module(NAME [DEPENDS modules...] [USES libraries...] [CUDA libraries...])
 #   one target a folder: src/NAME (kernels: kernels/), all its .cpp files; in builds with CUDA also its .cu files and
-#   what lies in folders called device/, with the libraries behind CUDA.
+#   what lies in folders called device/, with the libraries behind CUDA. Folders called arrow/ belong to builds with
+#   Apache Arrow, arrow_absent/ to those without.
 set_property(GLOBAL PROPERTY MOEBIUS_MODULES "")
 function(add_moebius_module name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;USES;CUDA" ${ARGN})
@@ -15,6 +16,11 @@ function(add_moebius_module name)
   else()
     list(FILTER sources EXCLUDE REGEX "/device/")
     set(ARG_CUDA "")
+  endif()
+  if(MOEBIUS_HAS_ARROW)
+    list(FILTER sources EXCLUDE REGEX "/arrow_absent/")
+  else()
+    list(FILTER sources EXCLUDE REGEX "/arrow/")
   endif()
   set_property(GLOBAL APPEND_STRING PROPERTY MOEBIUS_MODULES "${name}: ${ARG_DEPENDS}\n")
   add_library(${name} STATIC ${sources})

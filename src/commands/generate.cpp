@@ -33,7 +33,7 @@ std::vector<Ids> message_prompts(const std::string& path, const data::Encoder& e
       if (chat == nullptr) throw InputError("no conversation; a row has \"messages\"");
       prompts.push_back(encoder.encode_prompt(*chat));
     } catch (const InputError& error) {
-      throw InputError(file.place(raw->offset) + " " + error.what());
+      throw InputError(file.place(*raw) + " " + error.what());
     }
   }
   return prompts;

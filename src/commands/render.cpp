@@ -2,7 +2,7 @@
 
 #include "commands/job_model.h"
 #include "commands/rows.h"
-#include "data/store/encode_share.h"
+#include "data/rows/share.h"
 
 namespace moebius::commands {
 namespace {
@@ -41,7 +41,7 @@ class Renderer {
         cluster.together("read the data's names", [&] { return data::parse_dataset_name(name); }).path;
     const auto file = cluster.together("open " + path, [&] { return std::make_unique<data::RowFile>(path); });
     data::RowReader reader(*file);
-    data::RowParser parser(*file, settings_);
+    auto parser = cluster.together("open " + path, [&] { return data::RowParser(*file, settings_); });
     bool is_open = true;
     while (is_open) {
       std::vector<RowOutput::Row> rows;

@@ -98,8 +98,6 @@ void refuse_formats(Report& report, const std::string& key, const std::vector<st
     const std::size_t end = file.find_last_not_of("0123456789");  // "b.parquet#500" is b.parquet
     const bool has_count = end != std::string::npos && file[end] == '#';
     const std::string_view path = std::string_view(file).substr(0, has_count ? end : file.size());
-    report.refuse_if(path.ends_with(".parquet"), {key},
-                     not_built(fmt::format("{} names \"{}\", parquet", key, file), "convert it to jsonl"));
     const bool is_compressed =
         std::ranges::any_of(compressions, [&](auto tail) { return path.ends_with(tail); });
     report.refuse_if(is_compressed, {key},

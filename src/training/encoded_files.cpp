@@ -41,7 +41,7 @@ void EncodedFiles::encode(const data::RowFile& file, const Encoding& encoding,
   });
   cluster_.together("encode", [&] {
     data::SampleWriter writer(folder, cluster_.rank());
-    const data::Share share{cluster_.rank(), cluster_.size()};
+    const data::Share share = file.share(cluster_.rank(), cluster_.size());
     const auto report = data::encode_share(
         {.file = file, .settings = encoding.rows, .encoder = encoding.encoder, .share = share}, writer);
     writer.finish(report.text());

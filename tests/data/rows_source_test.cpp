@@ -111,12 +111,39 @@ TEST_CASE("records of a csv file", "[data][rows]") {
   CHECK(complaint("a.csv", "query,response\n\xff,2\n") == "a.csv:2:1 not UTF-8");
 }
 
+TEST_CASE("each line of a text file is a row, blank ones too", "[data][rows]") {
+  const Written written("a.txt", "\xef\xbb\xbfone \n\n[two]\r\nthree\rfour");
+  CHECK(rows_of(written.path) == Texts{"one ", "", "[two]", "three", "four"});
+  CHECK(rows_of(Written("none.txt", "").path).empty());
+  const RowFile file(written.path);
+  RowReader reader(file);
+  const Row row = RowParser(file, {}).parse(*reader.next());
+  const auto& messages = std::get<ChatRow>(row).messages;
+  REQUIRE(messages.size() == 1);
+  CHECK(messages[0].role == Role::assistant);
+  CHECK(messages[0].content == "one ");
+  CHECK(complaint("b.txt", "fine\nno \xff\n") == "b.txt:2:1 not UTF-8");
+}
+
+TEST_CASE("a csv field may hold quotes, commas and line ends", "[data][rows]") {
+  const Written written("a.csv", "query,response\r\n\"say \"\"a,b\"\"\",\"1\n2\r\n3\"\r\nx,\r\n");
+  const RowFile file(written.path);
+  RowReader reader(file);
+  RowParser parser(file, {});
+  const Row first = parser.parse(*reader.next()), second = parser.parse(*reader.next());
+  CHECK(std::get<ChatRow>(first).messages[0].content == "say \"a,b\"");
+  CHECK(std::get<ChatRow>(first).messages[1].content == "1\n2\r\n3");
+  CHECK(std::get<ChatRow>(second).messages[1].content.empty());
+  CHECK(complaint("b.csv", "query,response\na,\"b\nc\n") ==
+        "b.csv:2:1 a quoted field of the record that begins here is not closed");
+}
+
 TEST_CASE("kinds of files that are not built are refused by name", "[data][rows]") {
-  CHECK_THROWS_WITH(RowFile("x/a.parquet"),
-                    "x/a.parquet: parquet files are not built; write it as .jsonl, "
-                    ".json or .csv");
-  CHECK_THROWS_WITH(RowFile("a.jsonl.gz"),
-                    "a.jsonl.gz: gz files are not built; write it as .jsonl, .json or .csv");
-  CHECK_THROWS_WITH(RowFile("a.rows"), "a.rows: unknown kind of data file (known: .jsonl, .json, .csv)");
+  CHECK_THROWS_WITH(
+      RowFile("a.jsonl.gz"),
+      "a.jsonl.gz: compressed text is not built (unpack it, or write the rows as .parquet, which "
+      "is compressed inside)");
+  CHECK_THROWS_WITH(RowFile("a.rows"),
+                    "a.rows: unknown kind of data file (known: .jsonl, .json, .csv, .txt, .parquet)");
   CHECK_THROWS_AS(RowFile("no/such/file.jsonl"), InputError);
 }

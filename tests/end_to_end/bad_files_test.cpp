@@ -2,6 +2,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "data/rows/column_file.h"
 #include "tests/end_to_end/broken_folder.h"
 
 // Model, tokenizer, data and checkpoint files that must be refused (exit code 3), and outputs that cannot be
@@ -195,13 +196,20 @@ TEST_CASE("data that is wrong is refused", "[slow][errors]") {
        "rows.csv:2:1 3 fields, but the header names 2 columns", 3, 0},
       {"an array of rows that does not end", written("rows.json", "[" + row), train_on("rows.json"),
        "rows.json:2:1 expected ',' or ']' after a row"},
-      {"a kind of file that is not built", written("rows.parquet", "PAR1"), train_on("rows.parquet"),
-       "--set data.train  data.train names \"rows.parquet\", parquet: not built yet in this version (convert "
-       "it to "
-       "jsonl)\n1 problem, nothing was started",
-       2},
+      {"a parquet file cut short", written("rows.parquet", "PAR1"), train_on("rows.parquet"),
+       data::parquet_reader().empty()
+           ? "rows.parquet: parquet files need a build with Apache Arrow, and this one is without (run "
+             "`env/setup.sh parquet` and build again, or write the rows as .jsonl)"
+           : "rows.parquet: the file does not end with PAR1: it is cut short or still being written; copy or "
+             "write "
+             "it again"},
       {"a kind of file that nobody knows", written("rows.docx", "PK"), train_on("rows.docx"),
-       "rows.docx: unknown kind of data file (known: .jsonl, .json, .csv)"},
+       "rows.docx: unknown kind of data file (known: .jsonl, .json, .csv, .txt, .parquet)"},
+      {"compressed text", written("rows.jsonl.gz", "x"), train_on("rows.jsonl.gz"),
+       "--set data.train  data.train names \"rows.jsonl.gz\", a compressed file: not built yet in this "
+       "version "
+       "(unpack it)\n1 problem, nothing was started",
+       2},
       {"text without a tokenizer",
        [](const fs::path& folder) {
          fs::remove(folder / "model/tokenizer.json");

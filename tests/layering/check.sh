@@ -31,6 +31,7 @@ fences=(
   '(cublas|cudnn).*|kernels'
   'cuda_runtime.*|tensor kernels parallel'
   'CLI/|commands'
+  '(arrow|parquet)/|data'
 )
 failures=0
 for module in "${!depends[@]}"; do
@@ -48,5 +49,9 @@ for module in "${!depends[@]}"; do
     if grep -rnE "^#include <$pattern" "$folder"; then echo "  ($module may not see this vendor header)"; failures=1; fi
   done
 done
+# Arrow's headers, which a build may lack, stay in one folder.
+if grep -rnE '^#include <(arrow|parquet)/' src/data --include=*.h --include=*.cpp | grep -v '^src/data/arrow/'; then
+  echo "  (only src/data/arrow may see this vendor header)"; failures=1
+fi
 [ "$failures" = 0 ] && echo "every include points downward: ${#depends[@]} modules"
 exit "$failures"

@@ -47,6 +47,10 @@ void append_history(Json history, std::vector<Message>& messages) {
 
 }  // namespace
 
+std::span<const ColumnName> response_names() {
+  return kNames;
+}
+
 std::vector<Message> response_form(Json::Object& columns) {
   const bool is_alpaca =
       find_member(columns, "instruction") != nullptr && find_member(columns, "input") != nullptr;

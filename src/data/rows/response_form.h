@@ -1,6 +1,8 @@
 #pragma once
+#include <span>
 #include <vector>
 
+#include "data/rows/columns.h"
 #include "data/rows/json.h"
 #include "data/rows/row.h"
 
@@ -12,5 +14,8 @@ namespace moebius::data {
 /// left out, so a row without response ends with the user. Takes what it reads out of `columns`. Throws
 /// Dropped.
 [[nodiscard]] std::vector<Message> response_form(Json::Object& columns);
+
+/// All names that such columns go by, and what they mean.
+[[nodiscard]] std::span<const ColumnName> response_names();
 
 }  // namespace moebius::data

@@ -1,5 +1,6 @@
 #include "data/rows/row.h"
 
+#include <algorithm>
 #include <array>
 #include <fmt/format.h>
 #include <utility>
@@ -21,6 +22,20 @@ namespace {
 
 constexpr std::array<std::string_view, 7> kMedia{"images", "image", "audios", "audio",
                                                  "videos", "video", "objects"};
+
+constexpr std::array<std::string_view, 13> kOtherColumns{"history",
+                                                         "tools",
+                                                         "chat_template_kwargs",
+                                                         "chosen",
+                                                         "rejected",
+                                                         "rejected_response",
+                                                         "rejected_messages",
+                                                         "margin",
+                                                         "input_ids",
+                                                         "labels",
+                                                         "label",
+                                                         "loss_scale",
+                                                         "rejected_tools"};
 
 constexpr std::array<ColumnName, 5> kChatNames{{{"messages", "messages"},
                                                 {"conversation", "messages"},
@@ -112,12 +127,50 @@ Row read_row(Json::Object columns, const RowSettings& settings, JsonParser& pars
   }
 }
 
+bool is_row_column(std::string_view name) {
+  std::string lower(name);
+  for (char& letter : lower) letter = letter >= 'A' && letter <= 'Z' ? char(letter - 'A' + 'a') : letter;
+  const auto is_it = [&](const ColumnName& known) { return known.first == lower; };
+  const auto names = response_names();
+  return std::any_of(names.begin(), names.end(), is_it) ||
+         std::any_of(kChatNames.begin(), kChatNames.end(), is_it) ||
+         std::find(kMedia.begin(), kMedia.end(), lower) != kMedia.end() ||
+         std::find(kOtherColumns.begin(), kOtherColumns.end(), lower) != kOtherColumns.end();
+}
+
+RowParser::RowParser(const RowFile& file, RowSettings settings)
+    : file_(&file), settings_(std::move(settings)) {
+  if (file.column_file() == nullptr) return;
+  for (const ColumnFile::Unreadable& column : file.column_file()->unreadable()) {
+    const auto renamed = settings_.columns.find(column.name);
+    const std::string& name = renamed == settings_.columns.end() ? column.name : renamed->second;
+    if (!is_row_column(name)) continue;
+    throw InputError(
+        fmt::format("{}: column '{}' is of type {}, which no row can be made of (write it as text, numbers, "
+                    "lists or structs)",
+                    file.path().string(), column.name, column.type));
+  }
+}
+
 Row RowParser::parse(const RawRow& row) {
-  Json::Object columns = file_->format() == RowFormat::csv ? fields_of(row) : columns_of(row);
-  return read_row(std::move(columns), settings_, parser_);
+  return read_row(columns_of(row), settings_, parser_);
 }
 
 Json::Object RowParser::columns_of(const RawRow& row) {
+  switch (file_->format()) {
+    case RowFormat::parquet: return row.batch->columns(row.index);
+    case RowFormat::csv: return fields_of(row);
+    case RowFormat::text_lines: {
+      expect_utf8(row);
+      Json::Object columns;
+      columns.emplace_back("text", Json(std::string(row.text)));
+      return columns;
+    }
+    default: return object_of(row);
+  }
+}
+
+Json::Object RowParser::object_of(const RawRow& row) {
   std::optional<Json> value = parser_.parse(row.text);
   if (!value) {
     const JsonFault fault = json_fault(row.text);
@@ -132,7 +185,7 @@ Json::Object RowParser::columns_of(const RawRow& row) {
 }
 
 Json::Object RowParser::fields_of(const RawRow& row) const {
-  if (!is_valid_utf8(row.text)) throw InputError(file_->place(row.offset) + " not UTF-8");
+  expect_utf8(row);
   std::vector<std::string> fields = csv_fields(row.text);
   const std::vector<std::string>& names = file_->columns();
   if (fields.size() > names.size()) {
@@ -142,6 +195,10 @@ Json::Object RowParser::fields_of(const RawRow& row) const {
   Json::Object columns;
   for (std::size_t i = 0; i < fields.size(); ++i) set_member(columns, names[i], Json(std::move(fields[i])));
   return columns;
+}
+
+void RowParser::expect_utf8(const RawRow& row) const {
+  if (!is_valid_utf8(row.text)) throw InputError(place(row) + " not UTF-8");
 }
 
 }  // namespace moebius::data

@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -62,20 +63,26 @@ struct RowSettings {
 /// Rows with chosen and rejected answers are read as their chosen side.
 [[nodiscard]] Row read_row(Json::Object columns, const RowSettings& settings, JsonParser& parser);
 
+/// Whether rows are made of a column of that name, in any case: "answer", not "created_at".
+[[nodiscard]] bool is_row_column(std::string_view name);
+
 /// Reads the rows of one file: one parser a thread.
 class RowParser {
  public:
-  RowParser(const RowFile& file, RowSettings settings) : file_(&file), settings_(std::move(settings)) {}
+  /// Throws InputError where a column that rows are made of is of a type that cannot be read.
+  RowParser(const RowFile& file, RowSettings settings);
 
-  /// Throws InputError with file:line:column where the row is no JSON object, or a record has more fields
-  /// than the header. Records with fewer lack the last columns.
+  /// Throws InputError with file:line:column where the row is no JSON object or not UTF-8, or a record has
+  /// more fields than the header. Records with fewer lack the last columns.
   [[nodiscard]] Row parse(const RawRow& row);
-  /// "file:line:column" of the row.
-  [[nodiscard]] std::string place(const RawRow& row) const { return file_->place(row.offset); }
+  /// "file:line:column" of the row, or "file: row N".
+  [[nodiscard]] std::string place(const RawRow& row) const { return file_->place(row); }
 
  private:
   Json::Object columns_of(const RawRow& row);
+  Json::Object object_of(const RawRow& row);
   [[nodiscard]] Json::Object fields_of(const RawRow& row) const;
+  void expect_utf8(const RawRow& row) const;
 
   const RowFile* file_;
   RowSettings settings_;

@@ -4,6 +4,8 @@
 #include <array>
 #include <cctype>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <numeric>
 #include <utility>
 
 #include "base/error.h"
@@ -12,8 +14,8 @@
 namespace moebius::data {
 namespace {
 
-constexpr std::array<std::string_view, 7> kNotBuilt{".parquet", ".arrow", ".gz", ".zst",
-                                                    ".xz",      ".bz2",   ".txt"};
+constexpr std::array<std::string_view, 5> kBuilt{".jsonl", ".json", ".csv", ".txt", ".parquet"};
+constexpr std::array<std::string_view, 4> kCompressed{".gz", ".zst", ".xz", ".bz2"};
 
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::string_view kSpace = " \t\r\n";
@@ -26,12 +28,15 @@ std::string extension_of(const std::filesystem::path& path) {
 }
 
 void expect_known_kind(const std::filesystem::path& path, const std::string& extension) {
-  if (extension == ".jsonl" || extension == ".json" || extension == ".csv") return;
-  if (std::find(kNotBuilt.begin(), kNotBuilt.end(), extension) != kNotBuilt.end()) {
-    throw InputError(fmt::format("{}: {} files are not built; write it as .jsonl, .json or .csv",
-                                 path.string(), extension.substr(1)));
+  if (std::find(kBuilt.begin(), kBuilt.end(), extension) != kBuilt.end()) return;
+  if (std::find(kCompressed.begin(), kCompressed.end(), extension) != kCompressed.end()) {
+    throw InputError(
+        fmt::format("{}: compressed text is not built (unpack it, or write the rows as .parquet, which is "
+                    "compressed inside)",
+                    path.string()));
   }
-  throw InputError(fmt::format("{}: unknown kind of data file (known: .jsonl, .json, .csv)", path.string()));
+  throw InputError(
+      fmt::format("{}: unknown kind of data file (known: {})", path.string(), fmt::join(kBuilt, ", ")));
 }
 
 std::size_t skip_space(std::string_view text, std::size_t at) {
@@ -81,6 +86,11 @@ std::size_t after_value(std::string_view text, std::size_t at) {
 RowFile::RowFile(std::filesystem::path path) : path_(std::move(path)) {
   const std::string extension = extension_of(path_);
   expect_known_kind(path_, extension);
+  if (extension == ".parquet") {
+    format_ = RowFormat::parquet;
+    column_file_ = open_parquet(path_);
+    return;
+  }
   file_ = MappedFile(path_);
   first_row_ = text().starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
   if (extension == ".csv") {
@@ -89,6 +99,10 @@ RowFile::RowFile(std::filesystem::path path) : path_(std::move(path)) {
     if (!header.is_closed) throw InputError(place(header.begin) + " a quoted field is not closed");
     columns_ = csv_fields(text().substr(header.begin, header.end - header.begin));
     first_row_ = header.next;
+    return;
+  }
+  if (extension == ".txt") {
+    format_ = RowFormat::text_lines;
     return;
   }
   const std::size_t first = skip_space(text(), first_row_);
@@ -102,8 +116,36 @@ std::string RowFile::place(std::size_t offset) const {
   return fmt::format("{}:{}:{}", path_.string(), line, before.size() - line_begin + 1);
 }
 
+std::string RowFile::place(const RawRow& row) const {
+  if (format_ == RowFormat::parquet) return fmt::format("{}: row {}", path_.string(), row.number);
+  return place(row.offset);
+}
+
+Share RowFile::share(std::int64_t index, std::int64_t of) const {
+  Share share{.index = index, .of = of};
+  if (column_file_ == nullptr || column_file_->groups().empty()) return share;
+  const std::vector<std::int64_t>& groups = column_file_->groups();
+  const std::int64_t rows = std::accumulate(groups.begin(), groups.end(), std::int64_t{0});
+  const std::int64_t even = (rows + of - 1) / of;
+  share.block = std::max<std::int64_t>({std::min(groups.front(), even), share.block, 1});
+  return share;
+}
+
+bool is_row_file(const std::filesystem::path& path) {
+  return std::find(kBuilt.begin(), kBuilt.end(), extension_of(path)) != kBuilt.end();
+}
+
 std::optional<RawRow> RowReader::next() {
+  while (true) {
+    std::optional<RawRow> row = next_of_all();
+    if (!row || share_.holds(row->number - 1)) return row;
+  }
+}
+
+std::optional<RawRow> RowReader::next_of_all() {
   switch (file_->format()) {
+    case RowFormat::parquet: return next_of_columns();
+    case RowFormat::text_lines: return next_text();
     case RowFormat::json_array: return next_element();
     case RowFormat::csv: return next_record();
     default: return next_line();
@@ -120,6 +162,16 @@ std::optional<RawRow> RowReader::next_line() {
     if (line.find_first_not_of(kSpace) != std::string_view::npos) return row(begin, end);
   }
   return std::nullopt;
+}
+
+/// As Python reads lines: ended by \n, \r\n or \r; blank ones count.
+std::optional<RawRow> RowReader::next_text() {
+  const std::string_view text = file_->text();
+  if (at_ >= text.size()) return std::nullopt;
+  const std::size_t begin = at_;
+  const std::size_t end = std::min(text.find_first_of("\r\n", begin), text.size());
+  at_ = end + (text.substr(end).starts_with("\r\n") ? 2 : 1);
+  return row(begin, end);
 }
 
 std::optional<RawRow> RowReader::next_element() {
@@ -161,8 +213,33 @@ std::optional<RawRow> RowReader::next_record() {
   return std::nullopt;
 }
 
+std::optional<RawRow> RowReader::next_of_columns() {
+  while (!columns_.batch || columns_.next_index == columns_.batch->rows()) {
+    if (!open_batch()) return std::nullopt;
+  }
+  return RawRow{.number = ++rows_, .batch = columns_.batch, .index = columns_.next_index++};
+}
+
+/// The next batch of a group that the share meets; false behind the last group.
+bool RowReader::open_batch() {
+  columns_.batch.reset();
+  columns_.next_index = 0;
+  const ColumnFile& file = *file_->column_file();
+  while (true) {
+    if (share_.meets(rows_, columns_.group_end)) {
+      if (!columns_.group) columns_.group = file.read(columns_.next_group - 1);
+      columns_.batch = columns_.group->next();
+      if (columns_.batch) return true;
+    }
+    columns_.group.reset();
+    rows_ = columns_.group_end;
+    if (columns_.next_group == file.groups().size()) return false;
+    columns_.group_end += file.groups()[columns_.next_group++];
+  }
+}
+
 RawRow RowReader::row(std::size_t begin, std::size_t end) {
-  return {file_->text().substr(begin, end - begin), begin, ++rows_};
+  return {.number = ++rows_, .text = file_->text().substr(begin, end - begin), .offset = begin};
 }
 
 void RowReader::fail(std::size_t offset, std::string_view reason) const {

@@ -79,9 +79,8 @@ ShareReport encode_share(const ShareOfFile& work, SampleWriter& writer) {
     }
     waiting.clear();
   };
-  RowReader reader(work.file);
+  RowReader reader(work.file, work.share);
   while (const std::optional<RawRow> row = reader.next()) {
-    if (!work.share.holds(row->number - 1)) continue;
     waiting.push_back(*row);
     ++report.rows;
     if (waiting.size() == kAtOnce) flush();

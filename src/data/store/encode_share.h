@@ -4,19 +4,11 @@
 #include "data/encode/encoder.h"
 #include "data/rows/dropped.h"
 #include "data/rows/row.h"
+#include "data/rows/share.h"
 #include "data/rows/source.h"
 #include "data/store/sample_store.h"
 
 namespace moebius::data {
-
-/// This rank's share of some rows: every `of`-th block of rows, from block `index` on.
-struct Share {
-  std::int64_t index = 0, of = 1;
-
-  static constexpr std::int64_t kBlock = 64;  // rows that one rank takes in a row
-  /// Whether the row of this number, from 0, belongs to the share.
-  [[nodiscard]] constexpr bool holds(std::int64_t row) const { return row / kBlock % of == index; }
-};
 
 /// What became of a share.
 struct ShareReport {
@@ -36,7 +28,7 @@ struct ShareOfFile {
   Share share;
 };
 
-/// Passes over the whole file and encodes the rows of the share, on all OpenMP threads; samples go to
+/// Encodes the rows of the share, on all OpenMP threads; samples go to
 /// `writer` in the order of the rows, which holds a few thousand rows in memory at a time. Throws InputError
 /// for a row that is no row.
 [[nodiscard]] ShareReport encode_share(const ShareOfFile& work, SampleWriter& writer);
