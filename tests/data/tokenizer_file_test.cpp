@@ -174,8 +174,21 @@ TEST_CASE("tokenizer_config.json names the special tokens", "[data][tokenizer]")
 
   std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": 7})";
   CHECK_THROWS_WITH(TokenizerConfig::load(folder.path()),
-                    contains("tokenizer_config.json: eos_token: must be an object, is a number"));
+                    contains("tokenizer_config.json: eos_token: must be a text, is a number"));
   CHECK_THROWS_AS(TokenizerConfig::load(folder.path()), InputError);
+
+  // As transformers writes it where there is no limit: more than 64 bits.
+  std::ofstream(folder / "tokenizer_config.json")
+      << R"({"model_max_length": 1000000000000000019884624838656, "eos_token": "</s>"})";
+  CHECK(TokenizerConfig::load(folder.path()).eos_token == "</s>");
+
+  std::ofstream(folder / "tokenizer_config.json")
+      << R"({"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"})";
+  CHECK(TokenizerConfig::load(folder.path()).around.value().before == "<s>");
+  CHECK(TokenizerConfig::load(folder.path()).around.value().after.empty());
+  std::ofstream(folder / "tokenizer_config.json")
+      << R"({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "add_bos_token": true})";
+  CHECK_FALSE(TokenizerConfig::load(folder.path()).around.has_value());
 
   std::ofstream(folder / "tokenizer_config.json") << "{}";
   std::ofstream(folder / "chat_template.jinja") << "{{x}}";
