@@ -36,7 +36,8 @@
 ///   sequence_parallel.h  tokens to and from the tensor axis
 ///   mpi_progress.h       messages move while ranks compute
 ///   token_exchange.h     tokens to and from the ranks of their experts, once each
-///   pipeline/            what each pipeline stage computes and when: schedules as values, a simulator, and what
+///   pipeline/            what each pipeline stage computes and when: schedules as values, a simulator, and
+///   what
 ///                        executes them
 #include "parallel/exchange.h"
 #include "parallel/exchange_mpi.h"

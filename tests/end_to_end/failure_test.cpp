@@ -23,13 +23,14 @@ struct Ended {
 
 /// Runs the hidden case of training_mpi_tests, which stands beside the program.
 Ended run_with_fault(const test::TemporaryFolder& folder, const std::string& job, const std::string& fault) {
-  const std::string program = (std::filesystem::path(MOEBIUS_BINARY).parent_path() / "training_mpi_tests").string();
+  const std::string program =
+      (std::filesystem::path(MOEBIUS_BINARY).parent_path() / "training_mpi_tests").string();
   REQUIRE(std::filesystem::exists(program));
   const std::string out = (folder / "output").string();
-  const std::string line = fmt::format(
-      "FAULT={} JOB_FILE={} timeout --kill-after=5 100 {} {} {} '[failure]' >{} 2>&1 </dev/null",
-      test::quoted(fault), test::quoted(job), test::quoted(MPI_TEST_RUN), kRanks, test::quoted(program),
-      test::quoted(out));
+  const std::string line =
+      fmt::format("FAULT={} JOB_FILE={} timeout --kill-after=5 100 {} {} {} '[failure]' >{} 2>&1 </dev/null",
+                  test::quoted(fault), test::quoted(job), test::quoted(MPI_TEST_RUN), kRanks,
+                  test::quoted(program), test::quoted(out));
   const auto began = std::chrono::steady_clock::now();
   const int status = std::system(line.c_str());
   const std::chrono::duration<double> lasted = std::chrono::steady_clock::now() - began;
@@ -60,7 +61,8 @@ TEST_CASE("a rank that dies, stops or throws in any phase ends the job in time, 
         CHECK(ended.seconds < kSoon);
         if (action == "kill") {
           CHECK(ended.code == 128 + SIGKILL);
-          CHECK_THAT(ended.text, Catch::Contains(fmt::format("process rank {} ", rank)) && Catch::Contains("signal 9"));
+          CHECK_THAT(ended.text,
+                     Catch::Contains(fmt::format("process rank {} ", rank)) && Catch::Contains("signal 9"));
         }
         if (action == "stop") {
           CHECK(ended.code == 1);
@@ -69,8 +71,9 @@ TEST_CASE("a rank that dies, stops or throws in any phase ends the job in time, 
         }
         if (action == "throw") {
           CHECK(ended.code == 3);
-          CHECK_THAT(ended.text, Catch::Contains(fmt::format("rank {}: error: in phase {}: a fault that was asked for",
-                                                             rank, phase)));
+          CHECK_THAT(ended.text,
+                     Catch::Contains(fmt::format("rank {}: error: in phase {}: a fault that was asked for",
+                                                 rank, phase)));
         }
       }
     }

@@ -21,8 +21,9 @@ TEST_CASE("a run tells where its time went, and its parts add up to the step", "
   }
   CHECK(run.err.find("first step done after ") < run.err.find("iteration 1/6"));
   const std::string table = test::slurp(job.output("speed") + "/speed.txt");
-  for (const char* words : {"ms a step", "attention", "experts", "exchange in the update", "optimizer", "100.0 %",
-                            "mean of iterations 4 to 6", "rank 0 of 2", " tokens/s, ", "first step done"})
+  for (const char* words :
+       {"ms a step", "attention", "experts", "exchange in the update", "optimizer", "100.0 %",
+        "mean of iterations 4 to 6", "rank 0 of 2", " tokens/s, ", "first step done"})
     CHECK(table.find(words) != std::string::npos);
   CHECK(run.err.find(table) != std::string::npos);
 }

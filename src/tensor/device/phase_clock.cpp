@@ -9,7 +9,8 @@ constexpr std::size_t kUnread = 32;  // marks that may wait: the newest are seld
 
 bool is_done(CUevent_st* event) {
   const cudaError_t status = cudaEventQuery(event);
-  if (status == cudaErrorNotReady) static_cast<void>(cudaGetLastError());  // the next launch should not see it
+  if (status == cudaErrorNotReady)
+    static_cast<void>(cudaGetLastError());  // the next launch should not see it
   return status == cudaSuccess;
 }
 
