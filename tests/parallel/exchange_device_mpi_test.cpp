@@ -203,6 +203,31 @@ TEST_CASE("messages between device memories go round a ring, several on their wa
     }
 }
 
+TEST_CASE("stages of a device pipeline announce what they receive before they send, both ways",
+          "[parallel][gpu]") {
+  DeviceRig rig;
+  const std::int64_t size = rig.cluster.size(), rank = rig.cluster.rank(), count = 300'000;
+  const Mesh mesh(size, rank, {.pipeline = size});
+  const auto queue = rig.device.queue();
+  const bool has_next = rank + 1 < size, has_previous = rank > 0;
+  for (const auto& exchange : rig.exchanges(mesh)) {
+    const OnDevice<float> stream(numbers<float>(count, rank)), gradient(numbers<float>(count, 50 + rank));
+    const OnDevice<float> got_stream(count), got_gradient(count);
+    std::vector<Pending<Space::device>> on_their_way;
+    const auto start = [&](const Messages<float, Space::device>& messages) {
+      on_their_way.push_back(exchange->start_messages<float>({Axis::pipeline, "test"}, messages, queue));
+    };
+    if (has_previous) start({.from = rank - 1, .received = got_stream.view()});
+    if (has_next) start({.from = rank + 1, .received = got_gradient.view(), .lane = Lane::second});
+    if (has_next) start({.to = rank + 1, .sent = stream.view()});
+    if (has_previous) start({.to = rank - 1, .sent = gradient.view(), .lane = Lane::second});
+    for (Pending<Space::device>& one : on_their_way) one.wait(queue);
+    exchange->wait({Axis::pipeline, "test"}, queue);
+    if (has_previous) REQUIRE(same_bits(got_stream.values(), numbers<float>(count, rank - 1)));
+    if (has_next) REQUIRE(same_bits(got_gradient.values(), numbers<float>(count, 51 + rank)));
+  }
+}
+
 TEST_CASE("sums and gathers of device memory go on beside what is queued") {
   DeviceRig rig;
   const Mesh mesh(rig.cluster.size(), rig.cluster.rank(), {});

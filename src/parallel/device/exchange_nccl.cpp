@@ -72,6 +72,16 @@ class Stream {
   cudaStream_t handle_ = nullptr;
 };
 
+/// The way of the messages of one lane from one stage of the pipeline to a neighbour. A stage announces what
+/// it will receive before it sends, and its neighbours do too: with a communicator or a stream for several
+/// ways, each would wait for the other.
+struct Link {
+  std::int64_t from = 0, to = 0;  // indices of Axis::pipeline
+  Lane lane = Lane::first;
+  std::unique_ptr<NcclCommunicator> communicator;
+  Stream stream;
+};
+
 class NcclExchange final : public Exchange<Space::device> {
  public:
   NcclExchange(Cluster& cluster, const Mesh& mesh)
@@ -87,6 +97,7 @@ class NcclExchange final : public Exchange<Space::device> {
           is_new ? (is_split ? groups_.back().get() : nullptr) : by_axis_[std::size_t(same)];
     }
     std::erase(groups_, nullptr);
+    if (mesh.degree(Axis::pipeline) > 1) connect_links();
   }
   NcclExchange(const NcclExchange&) = delete;
   NcclExchange& operator=(const NcclExchange&) = delete;
@@ -95,8 +106,8 @@ class NcclExchange final : public Exchange<Space::device> {
     // With an error on its way, what is queued may wait for a rank that will never come.
     const bool unwinding = std::uncaught_exceptions() > exceptions_;
     const Watch watch(cluster_.watchdog(), Axis::world, "end of NCCL", unwinding ? "an error" : "done");
-    for (const auto& group : groups_)
-      if (unwinding) group->abort();
+    if (unwinding) each_communicator([](NcclCommunicator& one) { one.abort(); });
+    links_.clear();
     groups_.clear();
   }
 
@@ -137,6 +148,38 @@ class NcclExchange final : public Exchange<Space::device> {
     return std::make_unique<NcclCommunicator>(
         NcclCommunicator::Place{mesh.degree(axis), mesh.index(axis), name},
         ids[std::size_t(mesh.group(axis).front())]);
+  }
+
+  /// Streams go to the next stage, gradients to the one before, with several chunks a stage round the ends.
+  /// All ranks take the links in one order, so that no two wait for each other.
+  void connect_links() {
+    const Mesh& mesh = host_->mesh();
+    const std::int64_t stages = mesh.degree(Axis::pipeline), own = mesh.index(Axis::pipeline);
+    for (const Lane lane : {Lane::first, Lane::second}) {
+      const std::vector<std::string> ids = cluster_.all_gather("ids of NCCL", NcclCommunicator::new_id());
+      for (std::int64_t from = 0; from < stages; ++from) {
+        const std::int64_t to = (from + (lane == Lane::first ? 1 : stages - 1)) % stages;
+        if (own != from && own != to) continue;
+        const std::string name = fmt::format("pipeline {} to {}", from, to);
+        const Watch watch(cluster_.watchdog(), Axis::pipeline, "ncclCommInitRank", name);
+        auto link = std::make_unique<Link>();
+        link->from = from, link->to = to, link->lane = lane;
+        const std::string& id = ids[std::size_t(mesh.group(Axis::pipeline)[std::size_t(from)])];
+        link->communicator =
+            std::make_unique<NcclCommunicator>(NcclCommunicator::Place{2, own == from ? 0 : 1, name}, id);
+        links_.push_back(std::move(link));
+      }
+    }
+  }
+  [[nodiscard]] const Link& link(std::int64_t from, std::int64_t to, Lane lane) const {
+    for (const auto& link : links_)
+      if (link->from == from && link->to == to && link->lane == lane) return *link;
+    throw std::logic_error("a message of the pipeline between stages that are no neighbours");
+  }
+  template <class Visit>
+  void each_communicator(Visit&& visit) {
+    for (const auto& group : groups_) visit(*group);
+    for (const auto& link : links_) visit(*link->communicator);
   }
 
   /// Queues `work(communicator)`, which sends `bytes` to others. The first call on a communicator connects
@@ -232,6 +275,7 @@ class NcclExchange final : public Exchange<Space::device> {
       copy_on_device(sent.data, received.data, bytes, queue);
       return {};
     }
+    if (call.axis == Axis::pipeline) return start_on_link(call, messages, queue);
     const cudaStream_t stream = message_stream(call.axis);
     auto flight = std::make_unique<Flight>(stream, queue.stream);
     queue_call(call, "messages", bytes, [&](ncclComm_t communicator) {
@@ -243,6 +287,27 @@ class NcclExchange final : public Exchange<Space::device> {
             ncclRecv(received.data, std::size_t(received_bytes), ncclInt8, int(from), communicator, stream);
       const ncclResult_t ended = ncclGroupEnd();
       return status != ncclSuccess ? status : ended;
+    });
+    flight->started(stream);
+    return Pending<Space::device>(std::move(flight));
+  }
+
+  /// One of `sent` and `received` is empty: each has a link of its own.
+  Pending<Space::device> start_on_link(Call call, const MessagePair& messages, Queue<Space::device> queue) {
+    const std::int64_t own = mesh().index(Axis::pipeline);
+    const std::int64_t bytes = messages.sent.count * size_of(messages.sent.dtype),
+                       received_bytes = messages.received.count * size_of(messages.received.dtype);
+    if (bytes > 0 && received_bytes > 0) throw std::logic_error("a message of the pipeline both ways");
+    if (bytes == 0 && received_bytes == 0) return {};
+    const Link& way =
+        bytes > 0 ? link(own, messages.to, messages.lane) : link(messages.from, own, messages.lane);
+    const cudaStream_t stream = way.stream.get();
+    auto flight = std::make_unique<Flight>(stream, queue.stream);
+    queue_call(call, "messages", bytes, [&](ncclComm_t) {
+      const ncclComm_t communicator = way.communicator->get();
+      return bytes > 0 ? ncclSend(messages.sent.data, std::size_t(bytes), ncclInt8, 1, communicator, stream)
+                       : ncclRecv(messages.received.data, std::size_t(received_bytes), ncclInt8, 0,
+                                  communicator, stream);
     });
     flight->started(stream);
     return Pending<Space::device>(std::move(flight));
@@ -311,10 +376,10 @@ class NcclExchange final : public Exchange<Space::device> {
   }
 
   void expect_no_error() {
-    for (const auto& group : groups_) {
-      const ncclResult_t error = group->background_error();
-      if (error != ncclSuccess) fail(error, group->get());
-    }
+    each_communicator([&](const NcclCommunicator& one) {
+      const ncclResult_t error = one.background_error();
+      if (error != ncclSuccess) fail(error, one.get());
+    });
   }
 
   /// Other ranks and the stream may wait for what has failed: nothing can be unwound, so the job ends here.
@@ -330,6 +395,7 @@ class NcclExchange final : public Exchange<Space::device> {
   std::unique_ptr<Exchange<Space::host>> host_;            // numbers of the host
   std::vector<std::unique_ptr<NcclCommunicator>> groups_;  // one for each set of ranks
   std::array<NcclCommunicator*, cluster::kAxisCount> by_axis_{};
+  std::vector<std::unique_ptr<Link>> links_;  // of this stage
   std::array<Traffic, cluster::kAxisCount> traffic_{};
   Queued last_;
   int exceptions_ = std::uncaught_exceptions();
