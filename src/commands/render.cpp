@@ -39,16 +39,7 @@ class Renderer {
     auto& cluster = session_.cluster;
     const auto path =
         cluster.together("read the data's names", [&] { return data::parse_dataset_name(name); }).path;
-    const auto file = cluster.together("open " + path, [&] { return std::make_unique<data::RowFile>(path); });
-    data::RowReader reader(*file);
-    auto parser = cluster.together("open " + path, [&] { return data::RowParser(*file, settings_); });
-    bool is_open = true;
-    while (is_open) {
-      std::vector<RowOutput::Row> rows;
-      cluster.together("render", [&] { is_open = fill(reader, parser, limit, rows); });
-      output.write(rows);
-    }
-    files_.push_back(path);
+    for (const std::string& each : training::files_of(path, cluster)) show_file(each, limit, output);
   }
 
   /// What was left out of all files, by reason.
@@ -61,6 +52,20 @@ class Renderer {
   }
 
  private:
+  void show_file(const std::string& path, std::int64_t limit, RowOutput& output) {
+    auto& cluster = session_.cluster;
+    const auto file = cluster.together("open " + path, [&] { return std::make_unique<data::RowFile>(path); });
+    data::RowReader reader(*file);
+    auto parser = cluster.together("open " + path, [&] { return data::RowParser(*file, settings_); });
+    bool is_open = true;
+    while (is_open) {
+      std::vector<RowOutput::Row> rows;
+      cluster.together("render", [&] { is_open = fill(reader, parser, limit, rows); });
+      output.write(rows);
+    }
+    files_.push_back(path);
+  }
+
   /// This rank's rows of the next window; false behind the last.
   bool fill(data::RowReader& reader, data::RowParser& parser, std::int64_t limit,
             std::vector<RowOutput::Row>& rows) {

@@ -4,6 +4,7 @@
 /// In the order a row passes them, with the chapters that each consists of below it:
 ///
 ///   rows/source.h           a file -> raw rows: where each begins and ends   (csv.h)
+///     files.h               a folder or a pattern -> files
 ///     column_file.h share.h   parquet: row groups, shared by the ranks; arrow/: read by Apache Arrow
 ///   rows/row.h              raw row -> Row: messages and tools, or tokens, whatever form it was written in
 ///     columns.h response_form.h messages_form.h provider_forms.h preference.h token_row.h   the forms
@@ -31,6 +32,7 @@
 #include "data/encode/encoder.h"
 #include "data/encode/settings.h"
 #include "data/rows/dropped.h"
+#include "data/rows/files.h"
 #include "data/rows/row.h"
 #include "data/rows/source.h"
 #include "data/store/encode_share.h"

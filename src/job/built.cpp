@@ -23,7 +23,7 @@ struct Built {
 std::vector<Built> built_values() {
   const auto words = [](auto... text) { return std::vector<Value>{std::string(text)...}; };
   return {
-      {"objective.kind", words("sft")},
+      {"objective.kind", words("sft", "pretrain")},
       {"cluster.fabric", words("auto", "ethernet")},
       {"cluster.interface", words("auto")},
   };

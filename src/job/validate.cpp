@@ -18,12 +18,18 @@ struct Idle {
 };
 
 std::vector<Idle> idle_settings(const Job& job) {
+  const bool is_plain = job.objective.kind == ObjectiveKind::pretrain;
   std::vector<Idle> list = {
       {"model.config", "model.path", !job.model.path.empty()},
       {"model.tokenizer", "model.path", !job.model.path.empty()},
       {"data.validation_fraction", "data.validation", !job.data.validation.empty()},
       {"data.validation", "eval.interval", job.eval.interval == 0},
       {"data.validation_fraction", "eval.interval", job.eval.interval == 0},
+      {"data.system", "objective.kind", is_plain},
+      {"data.agent_template", "objective.kind", is_plain},
+      {"data.enable_thinking", "objective.kind", is_plain},
+      {"data.preserve_thinking", "objective.kind", is_plain},
+      {"data.response_prefix", "objective.kind", is_plain},
       {"train.recompute_layers", "train.recompute", job.train.recompute != Recompute::full},
       {"optimizer.min_lr", "optimizer.schedule", job.optimizer.schedule == Schedule::constant},
       {"parallel.sequence", "parallel.tensor", job.parallel.tensor == 1},

@@ -19,6 +19,7 @@ std::string encoding_key(const job::Job& job, const TextTools& tools, const data
   relevant.data.train = relevant.data.validation = {};
   relevant.data.validation_fraction = 0;
   relevant.data.packing = relevant.data.shuffle = true;
+  relevant.objective.kind = job.objective.kind;
   return fmt::format("{}\n{}\n{}\n{:016x}\n{}\n{}\n{}", job::write_job(relevant),
                      settings.system.value_or(""), settings.loss_scale.text(), tools.fingerprint,
                      tools.model.model_type, tools.model.chat_template, tools.vocab);
@@ -42,7 +43,11 @@ class Collector {
         cluster_.together("read the data's names", [&] { return data::parse_dataset_name(text); });
     const std::int64_t begin = samples->count();
     const std::int64_t limit = name.is_synthetic() ? 0 : name.limit;
-    samples->add(name.is_synthetic() ? synthetic(name) : encoded(name));
+    if (name.is_synthetic()) {
+      samples->add(synthetic(name));
+    } else {
+      add_files(name.path);
+    }
     const data::SamplingSeed seed{job_.general.seed, dataset_++};
     data::Split split = cluster_.together("draw the rows", [&] {
       return data::draw(samples->count() - begin, limit, validation_fraction, order(), seed);
@@ -83,20 +88,28 @@ class Collector {
         job_.general.seed);
   }
 
-  [[nodiscard]] std::unique_ptr<data::SampleSource> encoded(const data::DatasetName& name) {
-    const Stopwatch watch;
-    EncodedFile file = files_.open(name.path, {.rows = rows_, .encoder = encoder_, .key = key_});
-    log_.info("data: {}: {} of {} rows usable ({})", name.path, file.samples->count(), file.report.rows,
-              seconds_text(watch.seconds()));
-    for (const std::string& line : file.report.dropped.lines({name.path})) log_.warning("data: {}", line);
+  /// The samples of the files that `path` means, one after the other: they are one dataset.
+  void add_files(const std::string& path) {
+    const std::vector<std::string> names = files_of(path, cluster_);
+    const std::int64_t before = samples->count();
+    data::ShareReport all;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const Stopwatch watch;
+      EncodedFile file = files_.open(names[i], {.rows = rows_, .encoder = encoder_, .key = key_});
+      log_.info("data: {}: {} of {} rows usable ({})", names[i], file.samples->count(), file.report.rows,
+                seconds_text(watch.seconds()));
+      for (const std::string& line : file.report.dropped.lines({names[i]})) log_.warning("data: {}", line);
+      for (auto& tally : file.report.dropped.tallies) tally.file = std::int64_t(i);
+      all.add(file.report);
+      samples->add(std::move(file.samples));
+    }
     cluster_.together("count the rows", [&] {
-      if (file.samples->count() > 0) return;
-      if (file.report.rows == 0) throw InputError(name.path + ": there is no row in this file");
+      if (samples->count() > before) return;
+      const char* what = names.front() == path ? "this file" : "these files";
+      if (all.rows == 0) throw InputError(fmt::format("{}: there is no row in {}", path, what));
       throw InputError(fmt::format("{}: none of its {} rows can be used: {}; `moebius render` shows each",
-                                   name.path, file.report.rows,
-                                   join(file.report.dropped.lines({name.path}))));
+                                   path, all.rows, join(all.dropped.lines(names))));
     });
-    return std::move(file.samples);
   }
 
   const job::Job& job_;
@@ -122,6 +135,18 @@ void report(const char* what, const data::Packs& packs, const data::SampleSource
 }
 
 }  // namespace
+
+std::vector<std::string> files_of(const std::string& path, cluster::Cluster& cluster) {
+  std::string names;  // one behind the other, each with a zero byte: no name has one
+  cluster.on_first_rank("list the data files", [&] {
+    for (const std::string& name : data::row_files(path)) names += name + '\0';
+  });
+  names = cluster.broadcast("data files", std::move(names));
+  std::vector<std::string> list;
+  for (std::size_t at = 0; at < names.size(); at += list.back().size() + 1)
+    list.push_back(names.substr(at, names.find('\0', at) - at));
+  return list;
+}
 
 data::Encoder make_encoder(const job::Job& job, const TextTools& tools) {
   data::EncodeSettings settings = data::encode_settings(job, tools.model);

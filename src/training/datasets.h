@@ -21,6 +21,10 @@ struct TextTools {
 /// The encoder of a job's rows. Throws UsageError as data::encode_settings does.
 [[nodiscard]] data::Encoder make_encoder(const job::Job& job, const TextTools& tools);
 
+/// The files that an entry of data.train means (data::row_files), the same on every rank: rank 0 looks.
+/// Collective; throws AgreedError.
+[[nodiscard]] std::vector<std::string> files_of(const std::string& path, cluster::Cluster& cluster);
+
 /// The data of a job: samples of all files, and which of them make up the packs of training and validation.
 struct Datasets {
   std::unique_ptr<data::JoinedSamples> samples;
