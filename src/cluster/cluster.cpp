@@ -79,6 +79,17 @@ Cluster::Cluster(const Environment& environment)
       rank_(world_->rank()),
       size_(world_->size()) {
   refuse_singletons(environment, size_);
+  start_watchdog();
+  find_nodes();
+}
+
+Cluster::Cluster(Communicator ranks)
+    : world_(std::make_unique<Communicator>(std::move(ranks))), rank_(world_->rank()), size_(world_->size()) {
+  start_watchdog();
+  find_nodes();
+}
+
+void Cluster::start_watchdog() {
   watchdog_ = std::make_unique<Watchdog>(
       Watchdog::Settings{.rank = rank_, .size = size_, .on_hang = [this](const std::string& report) {
                            abort(ExitCode::failure, report);
@@ -86,7 +97,6 @@ Cluster::Cluster(const Environment& environment)
   const std::uint64_t job = std::random_device{}() | std::uint64_t{std::random_device{}()} << 32;
   watchdog_->connect(all_gather("watchdog endpoints", watchdog_->endpoint()),
                      std::uint64_t(all_gather("job number", std::int64_t(job)).front()));
-  find_nodes();
 }
 
 Cluster::~Cluster() {

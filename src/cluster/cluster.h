@@ -54,6 +54,9 @@ class Cluster {
  public:
   /// Throws ClusterError where a launcher started several processes that MPI does not connect.
   explicit Cluster(const Environment& environment);
+  /// On the ranks of `ranks` alone, of a program that has started MPI; the others may be doing something
+  /// else.
+  explicit Cluster(Communicator ranks);
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
   /// Waits for all ranks (MPI_Finalize); aborts the job where an exception is on its way.
@@ -128,9 +131,10 @@ class Cluster {
   enum class Witness : std::uint8_t { is_named, needs_no_name };
   void agree(std::string_view name, const std::optional<Failure>& failure,
              Witness witness = Witness::is_named);
+  void start_watchdog();
   void find_nodes();
 
-  class Runtime;  // MPI_Init and MPI_Finalize
+  class Runtime;  // MPI_Init and MPI_Finalize; none where somebody else has called them
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Communicator> world_;
   std::int64_t rank_ = 0, size_ = 1, local_rank_ = 0;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cluster/cluster.h"
+#include "cluster/mpi.h"
 #include "cluster/stop.h"
 #include "tests/support/catch.h"
 
@@ -45,6 +46,15 @@ TEST_CASE("ranks, nodes and the world agree with MPI") {
   CHECK(cluster.node().ranks.at(std::size_t(cluster.local_rank())) == rank);
   CHECK(describe(cluster, Mesh(size, rank, {})) ==
         (size == 1 ? "1 rank on 1 node" : fmt::format("{0} ranks on 1 node, data {0}", size)));
+}
+
+TEST_CASE("a cluster of one rank is alone, whatever the others do") {
+  Cluster cluster(Communicator::duplicate(MPI_COMM_SELF));
+  CHECK(cluster.rank() == 0);
+  CHECK(cluster.size() == 1);
+  int rank = -1;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  for (int i = 0; i < rank; ++i) CHECK(cluster.all_gather("numbers", std::int64_t(rank)).size() == 1);
 }
 
 TEST_CASE("a job that MPI does not connect is refused, one that it does is not") {
