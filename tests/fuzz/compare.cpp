@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fmt/format.h>
 #include <fstream>
+#include <limits>
 #include <stdexcept>
 
 #include "checkpoint/folder.h"
@@ -116,13 +117,17 @@ Json differences(const JobFolder& folder) {
   return found;
 }
 
+double difference(const Json& differences, const std::string& name) {
+  if (!differences.contains(name)) return 0;
+  const Json& value = differences.at(name);  // null: not a number
+  return value.is_number() ? value.get<double>() : std::numeric_limits<double>::infinity();
+}
+
 std::string beyond_limits(const Json& differences) {
   std::string text;
   for (const auto& [name, limit] : kMeasures) {
-    if (!differences.contains(name)) continue;
-    const Json& off = differences.at(name);  // null: not a number
-    if (off.is_number() && off.get<double>() <= limit) continue;
-    text += fmt::format("{}{} {} ({:.0e})", text.empty() ? "" : ", ", name, off.dump(), limit);
+    const double off = difference(differences, name);
+    if (off > limit) text += fmt::format("{}{} {:.1e} ({:.0e})", text.empty() ? "" : ", ", name, off, limit);
   }
   return text;
 }

@@ -28,6 +28,9 @@ inline constexpr std::array kMeasures{Measure{"loss", 1e-5},      Measure{"grad_
 /// where a checkpoint is damaged.
 [[nodiscard]] nlohmann::json differences(const JobFolder& folder);
 
+/// One of them by its name: 0 where it was not measured, infinity where it is no number.
+[[nodiscard]] double difference(const nlohmann::json& differences, const std::string& name);
+
 /// The measures that are beyond their limits, "loss 3e-4 (1e-5)"; empty where all is well.
 [[nodiscard]] std::string beyond_limits(const nlohmann::json& differences);
 

@@ -93,8 +93,9 @@ void JobRunner::run_group(Group group, const Report& report) const {
       }
       const JobFolder folder = folder_of(*job);
       const std::string log = tail(exists(folder.log(kMesh)) ? folder.log(kMesh) : folder.log(kAlone));
+      const bool hung = code == test::Program::kHung || log.find("has not ended after") != std::string::npos;
       report(*job,
-             {.kind = code == test::Program::kHung ? Verdict::Kind::hung : Verdict::Kind::failed,
+             {.kind = hung ? Verdict::Kind::hung : Verdict::Kind::failed,
               .differences = {},
               .text = fmt::format("ended with code {}\n{}\n{}", code, log, tail(folder_ / "group.log"))});
     }
