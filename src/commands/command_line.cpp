@@ -126,7 +126,9 @@ void Grammar::add_job_commands() {
   command = add("render", "what the model sees of the data: text, input_ids, labels, loss_scale", render);
   add_job(command, render->job);
   command->add_option("--rows", render->rows, "only the first N rows of each file")->check(at_least(1));
-  command->add_option("-o,--out", render->out, "file to write instead of stdout");
+  CLI::Option* out = command->add_option("-o,--out", render->out, "file to write instead of stdout");
+  command->add_option("--html", render->html, "a page to look at instead (200 rows of each file, or --rows)")
+      ->excludes(out);
 }
 
 void Grammar::add_folder_commands() {

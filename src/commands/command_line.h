@@ -31,7 +31,8 @@ struct PlanCommand {
 struct RenderCommand {
   JobArguments job;
   std::optional<std::int64_t> rows;
-  std::string out;  // empty: stdout
+  std::string out;   // empty: stdout
+  std::string html;  // a page to look at instead; empty: none
 };
 struct ImportCommand {
   std::string folder, out;

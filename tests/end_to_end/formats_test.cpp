@@ -104,6 +104,29 @@ TEST_CASE("folders and patterns of files are one dataset", "[slow][data]") {
   CHECK(trained.err.find("training: 8 samples") != std::string::npos);
 }
 
+TEST_CASE("render --html writes one page, the same on any number of ranks", "[slow][data]") {
+  const TextJob job;
+  std::string rows = "{\"query\": \"a < b\", \"response\": \"<script>\"}\n{\"messages\": []}\n";
+  for (int i = 0; i < 300; ++i) rows += fmt::format("{{\"query\": \"{}\", \"response\": \"r\"}}\n", i);
+  spill(job.folder / "rows.jsonl", rows);
+  std::map<int, std::string> pages;
+  for (const int ranks : {1, 3}) {
+    const Outcome outcome =
+        Program(job.folder)
+            .run(ranks, {"render", "job.toml", "--set", "data.train=[\"rows.jsonl\"]", "--html", "p.html"});
+    CHECK(outcome.exit_code == 0);
+    CHECK(outcome.out.empty());
+    pages[ranks] = slurp(job.folder / "p.html");
+  }
+  CHECK(pages[1] == pages[3]);
+  CHECK(pages[1].ends_with("</html>\n"));
+  CHECK(pages[1].find("rows.jsonl:2 left out: no messages") != std::string::npos);
+  CHECK(pages[1].find("rows.jsonl:200") != std::string::npos);
+  CHECK(pages[1].find("rows.jsonl:201") == std::string::npos);
+  CHECK(pages[1].find("<script>fold") == std::string::npos);
+  CHECK(Program(job.folder).run(1, {"render", "job.toml", "--html", "p.html", "-o", "x"}).exit_code == 2);
+}
+
 TEST_CASE("pretraining takes plain text, one row a line", "[slow][data]") {
   const TextJob job;
   std::string text;

@@ -158,6 +158,11 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids, SpecialTokens s
   return is_valid_utf8(bytes) ? bytes : with_invalid_replaced(bytes);
 }
 
+std::string_view Tokenizer::bytes_of(std::int32_t id) const {
+  if (id < 0 || std::size_t(id) >= parts_->written.size()) return {};
+  return parts_->written[std::size_t(id)].bytes;
+}
+
 std::optional<std::int32_t> Tokenizer::id_of(std::string_view token) const {
   const auto entry = parts_->ids.find(token);
   if (entry == parts_->ids.end()) return std::nullopt;

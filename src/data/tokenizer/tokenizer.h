@@ -55,6 +55,10 @@ class Tokenizer {
   /// have no token (a model's vocabulary is often padded) write nothing.
   [[nodiscard]] std::string decode(std::span<const std::int32_t> ids, SpecialTokens special_tokens) const;
 
+  /// The bytes that `decode` writes for one id, which may be a part of a character; none for ids without
+  /// token.
+  [[nodiscard]] std::string_view bytes_of(std::int32_t id) const;
+
   /// The id of a token spelled as in tokenizer.json: "<|im_end|>", "Ġthe".
   [[nodiscard]] std::optional<std::int32_t> id_of(std::string_view token) const;
 
