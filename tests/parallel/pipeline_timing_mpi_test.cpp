@@ -27,7 +27,7 @@ constexpr std::int64_t kStages = 4, kMicroBatches = 8;
 constexpr std::array<std::int64_t, 2> kStream{256, 256};  // tokens, width
 constexpr double kUnit = 0.1;  // seconds of a forward, of a gradient of inputs, of a gradient of weights
 /// Noise of the machine only adds to the idle share: the best of so many runs counts.
-constexpr int kRuns = 4;
+constexpr int kRuns = 8;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
