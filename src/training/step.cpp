@@ -90,19 +90,7 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
       .coefficients = {.aux = job_.moe.aux_loss_coeff / all_micro_batches,
                        .z = job_.moe.z_loss_coeff / all_micro_batches}};
   const double lr = optimizer::learning_rate(schedule_, iteration);
-  const auto queued = [&] {
-    const Phase phase(cluster_.watchdog(), "forward");
-    return objective_.train(
-        {.schedule = state_.schedule,
-         .batches = micro_batches,
-         .share = share,
-         .gradients = state_.gradients,
-         .done =
-             [&](std::string_view names) {
-               state_.adam.gradients_done(names, state_.gradients, state_.queue);
-             },
-         .enter = [&](std::string_view begun) { cluster_.watchdog().enter_phase(begun); }});
-  }();
+  const std::vector<objectives::QueuedResult> queued = forward_and_backward(micro_batches, share);
   const auto queued_update = [&] {
     const Phase phase(cluster_.watchdog(), "optimizer");
     return state_.adam.step({.iteration = iteration, .lr = lr}, state_.weights, state_.gradients,
@@ -120,15 +108,7 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
 
   Metrics metrics{iteration + 1, {}};
   const double loss = sums.loss / double(std::max<std::int64_t>(counts.trained, 1));
-  if (!update.is_finite() || !std::isfinite(loss)) {
-    state_.adam.wait_for_all_weights(state_.queue);
-    throw cluster::AgreedError(
-        ExitCode::diverged,
-        fmt::format(
-            "iteration {}: loss {}, gradient norm {}: training has diverged. The last checkpoint is the "
-            "newest good state; lower optimizer.lr or look at the data of this batch",
-            iteration + 1, loss, update.gradient_norm));
-  }
+  expect_finite(loss, update, iteration);
   metrics.add("loss", loss);
   metrics.add("grad_norm", update.gradient_norm);
   metrics.add("lr", lr);
@@ -145,6 +125,32 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   times_.parts.each([&](const std::string& name, double spent) { metrics.add("seconds_" + name, spent); });
   metrics.add("peak_memory_bytes", double(peak_bytes(state_)));
   return metrics;
+}
+
+template <Platform P>
+std::vector<objectives::QueuedResult> Step<P>::forward_and_backward(
+    std::span<const data::MicroBatch> micro_batches, const typename objectives::Sft<P>::Share& share) {
+  const Phase phase(cluster_.watchdog(), "forward");
+  return objective_.train(
+      {.schedule = state_.schedule,
+       .batches = micro_batches,
+       .share = share,
+       .gradients = state_.gradients,
+       .done =
+           [&](std::string_view names) { state_.adam.gradients_done(names, state_.gradients, state_.queue); },
+       .enter = [&](std::string_view begun) { cluster_.watchdog().enter_phase(begun); }});
+}
+
+template <Platform P>
+void Step<P>::expect_finite(double loss, const optimizer::StepResult& update, std::int64_t iteration) {
+  if (update.is_finite() && std::isfinite(loss)) return;
+  state_.adam.wait_for_all_weights(state_.queue);
+  throw cluster::AgreedError(
+      ExitCode::diverged,
+      fmt::format(
+          "iteration {}: loss {}, gradient norm {}: training has diverged. The last checkpoint is the "
+          "newest good state; lower optimizer.lr or look at the data of this batch",
+          iteration + 1, loss, update.gradient_norm));
 }
 
 /// What the clock of the queue did not see is the host's.

@@ -43,6 +43,9 @@ class Step {
   [[nodiscard]] std::vector<data::MicroBatch> own_micro_batches(data::Batches& batches,
                                                                 std::int64_t position);
   [[nodiscard]] Counts count(const std::vector<data::MicroBatch>& batches);
+  [[nodiscard]] std::vector<objectives::QueuedResult> forward_and_backward(
+      std::span<const data::MicroBatch> micro_batches, const typename objectives::Sft<P>::Share& share);
+  void expect_finite(double loss, const optimizer::StepResult& update, std::int64_t iteration);
   void note_times(double seconds, const Counts& counts, double micro_batches);
   void add_over_ranks(Sums& sums);
   void finish();

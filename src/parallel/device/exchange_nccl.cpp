@@ -268,7 +268,8 @@ class NcclExchange final : public Exchange<Space::device> {
   }
 
   Pending<Space::device> start(Call call, const MessagePair& messages, Queue<Space::device> queue) override {
-    const auto& [sent, to, received, from, lane] = messages;
+    const Values& sent = messages.sent;
+    const InPlace& received = messages.received;
     const std::int64_t bytes = sent.count * size_of(sent.dtype),
                        received_bytes = received.count * size_of(received.dtype);
     if (mesh().degree(call.axis) == 1) {
@@ -281,10 +282,10 @@ class NcclExchange final : public Exchange<Space::device> {
     queue_call(call, "messages", bytes, [&](ncclComm_t communicator) {
       ncclResult_t status = ncclGroupStart();
       if (bytes > 0 && status == ncclSuccess)
-        status = ncclSend(sent.data, std::size_t(bytes), ncclInt8, int(to), communicator, stream);
+        status = ncclSend(sent.data, std::size_t(bytes), ncclInt8, int(messages.to), communicator, stream);
       if (received_bytes > 0 && status == ncclSuccess)
-        status =
-            ncclRecv(received.data, std::size_t(received_bytes), ncclInt8, int(from), communicator, stream);
+        status = ncclRecv(received.data, std::size_t(received_bytes), ncclInt8, int(messages.from),
+                          communicator, stream);
       const ncclResult_t ended = ncclGroupEnd();
       return status != ncclSuccess ? status : ended;
     });

@@ -193,16 +193,15 @@ class StagedExchange final : public Exchange<Space::device> {
   }
 
   Pending<Space::device> start(Call call, const MessagePair& messages, Queue<Space::device> queue) override {
-    const auto& [sent, to, received, from, lane] = messages;
-    auto flight = std::make_unique<Flight>(*this, sent, received, queue);
-    with_type(sent.dtype, [&](auto zero) {
+    auto flight = std::make_unique<Flight>(*this, messages.sent, messages.received, queue);
+    with_type(messages.sent.dtype, [&](auto zero) {
       using T = decltype(zero);
       flight->started(host_->start_messages(
           call,
-          Messages<T, Space::host>{.to = to,
-                                   .sent = {flight->template leaving<const T>(), {sent.count}},
-                                   .from = from,
-                                   .received = {flight->template arriving<T>(), {received.count}},
+          Messages<T, Space::host>{.to = messages.to,
+                                   .sent = {flight->template leaving<const T>(), {messages.sent.count}},
+                                   .from = messages.from,
+                                   .received = {flight->template arriving<T>(), {messages.received.count}},
                                    .lane = messages.lane},
           {}));
     });
