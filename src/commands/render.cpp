@@ -24,6 +24,11 @@ std::string sample_text(const data::Sample& sample, const data::Tokenizer* token
 
 std::string row_text(const data::Encoded& encoded, const data::Tokenizer* tokenizer) {
   if (const auto* sample = std::get_if<data::Sample>(&encoded)) return sample_text(*sample, tokenizer);
+  if (const auto* parts = std::get_if<data::Parts>(&encoded)) {
+    std::vector<std::string> texts;
+    for (const data::Sample& part : parts->samples) texts.push_back(sample_text(part, tokenizer));
+    return fmt::format("{{\"split\":[{}]}}", fmt::join(texts, ","));
+  }
   return fmt::format("{{\"dropped\":{}}}", json_quoted(std::get<data::Dropped>(encoded).text()));
 }
 
@@ -75,8 +80,13 @@ class Renderer {
   [[nodiscard]] std::string shown(const std::string& place, std::int64_t number,
                                   const data::Encoded& encoded) {
     if (how_.page == nullptr) return row_text(encoded, how_.tokenizer);
-    return how_.page->row(place, encoded,
-                          number < kOpenRows ? RenderPage::Fold::open : RenderPage::Fold::closed);
+    const auto fold = number < kOpenRows ? RenderPage::Fold::open : RenderPage::Fold::closed;
+    const auto* parts = std::get_if<data::Parts>(&encoded);
+    if (parts == nullptr) return how_.page->row(place, encoded, fold);
+    std::vector<std::string> rows;
+    for (const data::Sample& part : parts->samples)
+      rows.push_back(how_.page->row(fmt::format("{} part {}", place, rows.size() + 1), part, fold));
+    return fmt::format("{}", fmt::join(rows, "\n"));
   }
 
   /// This rank's rows of the next window; false behind the last.

@@ -45,7 +45,7 @@ struct Model {  // [model]: path, or config + tokenizer + init = "random"
   Device device = Device::automatic;
 };
 
-enum class Truncation : std::uint8_t { remove, left, right };  // "delete", "left", "right"
+enum class Truncation : std::uint8_t { remove, left, right, split };  // "delete", then by their names
 
 struct Data {  // [data]
   std::vector<std::string> train, validation;

@@ -17,7 +17,7 @@ inline constexpr std::array<std::string_view, 3> kWords<Device>{"auto", "cpu", "
 template <>
 inline constexpr std::array<std::string_view, 2> kWords<Init>{"weights", "random"};
 template <>
-inline constexpr std::array<std::string_view, 3> kWords<Truncation>{"delete", "left", "right"};
+inline constexpr std::array<std::string_view, 4> kWords<Truncation>{"delete", "left", "right", "split"};
 template <>
 inline constexpr std::array<std::string_view, 3> kWords<ObjectiveKind>{"sft", "dpo", "pretrain"};
 template <>

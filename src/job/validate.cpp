@@ -98,6 +98,12 @@ void check_data(Report& report, Purpose purpose) {
                    "data.train holds an empty name (remove it)");
   report.refuse_if(std::ranges::any_of(data.validation, is_empty), {"data.validation"},
                    "data.validation holds an empty name (remove it)");
+  const bool is_plain = report.job().objective.kind == ObjectiveKind::pretrain;
+  report.refuse_if(data.truncation == Truncation::split && !is_plain, {"data.truncation", "objective.kind"},
+                   fmt::format("{} cuts plain text into several samples, which {} does not train (use "
+                               "\"delete\", \"left\" or \"right\", or objective.kind = \"pretrain\")",
+                               setting_text(report.job(), "data.truncation"),
+                               setting_text(report.job(), "objective.kind")));
   const bool has_validation = !data.validation.empty() || data.validation_fraction > 0;
   report.refuse_if(report.job().eval.interval > 0 && !has_validation,
                    {"eval.interval", "data.validation", "data.validation_fraction"},

@@ -49,13 +49,15 @@ class Collector {
       add_files(name.path);
     }
     const data::SamplingSeed seed{job_.general.seed, dataset_++};
-    data::Split split = cluster_.together("draw the rows", [&] {
-      return data::draw(samples->count() - begin, limit, validation_fraction, order(), seed);
+    const bool in_parts = job_.data.truncation == job::Truncation::split && !name.is_synthetic();
+    return cluster_.together("draw the rows", [&] {
+      if (in_parts) return parts_of_drawn(limit, validation_fraction, seed);
+      data::Split split = data::draw(samples->count() - begin, limit, validation_fraction, order(), seed);
+      for (auto* list : {&split.train, &split.validation}) {
+        for (std::int64_t& index : *list) index += begin;
+      }
+      return split;
     });
-    for (auto* list : {&split.train, &split.validation}) {
-      for (std::int64_t& index : *list) index += begin;
-    }
-    return split;
   }
 
   [[nodiscard]] data::Packs pack(std::vector<std::int64_t> chosen) const {
@@ -80,6 +82,24 @@ class Collector {
     return job_.data.shuffle ? data::Order::shuffled : data::Order::as_in_file;
   }
 
+  /// Whole rows are drawn, so that no text has parts on both sides of a split.
+  [[nodiscard]] data::Split parts_of_drawn(std::int64_t limit, double validation_fraction,
+                                           data::SamplingSeed seed) {
+    const auto rows = std::int64_t(row_starts_.size());
+    row_starts_.push_back(samples->count());
+    data::Split split = data::draw(rows, limit, validation_fraction, order(), seed);
+    for (auto* list : {&split.train, &split.validation}) *list = data::samples_of_rows(*list, row_starts_);
+    row_starts_.clear();
+    return split;
+  }
+
+  void note_rows(const data::SampleStore& store) {
+    if (job_.data.truncation != job::Truncation::split) return;
+    for (std::int64_t i = 0; i < store.count(); ++i) {
+      if (i == 0 || store.row(i) != store.row(i - 1)) row_starts_.push_back(samples->count() + i);
+    }
+  }
+
   [[nodiscard]] std::unique_ptr<data::SampleSource> synthetic(const data::DatasetName& name) const {
     return std::make_unique<data::SyntheticSamples>(
         data::SyntheticSamples::Shape{.count = std::max<std::int64_t>(name.limit, 1),
@@ -96,11 +116,15 @@ class Collector {
     for (std::size_t i = 0; i < names.size(); ++i) {
       const Stopwatch watch;
       EncodedFile file = files_.open(names[i], {.rows = rows_, .encoder = encoder_, .key = key_});
-      log_.info("data: {}: {} of {} rows usable ({})", names[i], file.samples->count(), file.report.rows,
+      const std::int64_t usable = file.report.rows - file.report.dropped.total();
+      const bool in_parts = file.samples->count() > usable;
+      log_.info("data: {}: {} of {} rows usable{} ({})", names[i], usable, file.report.rows,
+                in_parts ? fmt::format(", in {} samples", file.samples->count()) : "",
                 seconds_text(watch.seconds()));
       for (const std::string& line : file.report.dropped.lines({names[i]})) log_.warning("data: {}", line);
       for (auto& tally : file.report.dropped.tallies) tally.file = std::int64_t(i);
       all.add(file.report);
+      note_rows(*file.samples);
       samples->add(std::move(file.samples));
     }
     cluster_.together("count the rows", [&] {
@@ -121,6 +145,7 @@ class Collector {
   std::string key_;
   EncodedFiles files_;
   std::uint32_t dataset_ = 0;
+  std::vector<std::int64_t> row_starts_;  // of the dataset that is taken, where rows may make several samples
 };
 
 void report(const char* what, const data::Packs& packs, const data::SampleSource& samples, const Log& log) {

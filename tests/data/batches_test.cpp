@@ -125,6 +125,12 @@ TEST_CASE("file#N repeats whole files and then draws the rest", "[data][sampling
   CHECK(std::unique(three.begin(), three.end()) == three.end());
 }
 
+TEST_CASE("drawn rows bring all their samples", "[data][sampling]") {
+  CHECK(samples_of_rows({2, 0, 2}, {10, 11, 11, 14}) ==
+        std::vector<std::int64_t>{11, 12, 13, 10, 11, 12, 13});
+  CHECK(samples_of_rows({1}, {10, 11, 11, 14}).empty());
+}
+
 TEST_CASE("the validation split is disjoint from training and as large as ms-swift's", "[data][sampling]") {
   const Split split = draw(100, 0, 0.05, Order::shuffled, {42, 0});
   CHECK(split.validation.size() == 5);

@@ -262,6 +262,21 @@ TEST_CASE("rows beyond max_length are dropped or cut", "[data][encode]") {
   CHECK(shown(job, row) == "e[[r<e>]]");
 }
 
+TEST_CASE("a text beyond max_length is split into samples", "[data][encode]") {
+  EncodeSettings settings = encode_settings(job::Job{}, {});
+  settings.truncation = job::Truncation::split;
+  settings.max_length = 2;
+  const Encoder encoder(nullptr, settings, {});
+  const Encoded encoded = encoder.encode(TokenRow{{1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}});
+  const std::vector<Sample>& parts = std::get<Parts>(encoded).samples;
+  REQUIRE(parts.size() == 3);
+  CHECK(parts[1].ids == std::vector<std::int32_t>{3, 4});
+  CHECK(parts[1].labels == std::vector<std::int32_t>{-100, 4});
+  CHECK(parts[1].loss_scale == std::vector<float>{0, 4});
+  CHECK(parts[2].ids == std::vector<std::int32_t>{5});
+  CHECK(std::holds_alternative<Sample>(encoder.encode(TokenRow{{1, 2}, {1, 2}, {}})));
+}
+
 TEST_CASE("encoded rows need neither tokenizer nor template", "[data][encode]") {
   EncodeSettings settings = encode_settings(job::Job{}, {.model_type = "unheard_of"});
   settings.vocabulary = 10;

@@ -13,13 +13,14 @@ TEST_CASE("samples written in parts come back in the order of their rows", "[dat
   const Sample plain{{1, 2, 3}, {-100, 2, 3}, {}}, scaled{{4, 5}, {-100, 5}, {0, 2.5f}};
   SampleWriter even(folder.path(), 0), odd(folder.path(), 1);
   even.add(0, plain.view());
-  even.add(4, scaled.view());
+  even.add(4, plain.view());
+  even.add(4, scaled.view());  // the same row's second part
   odd.add(1, scaled.view());
   even.finish("none");
   odd.finish("2 too long");
 
   const SampleStore store(folder.path(), 2);
-  REQUIRE(store.count() == 3);
+  REQUIRE(store.count() == 4);
   Sample sample;
   store.read(0, sample);
   CHECK(sample.ids == plain.ids);
@@ -28,6 +29,9 @@ TEST_CASE("samples written in parts come back in the order of their rows", "[dat
   store.read(1, sample);
   CHECK(sample.loss_scale == scaled.loss_scale);
   CHECK(store.row(2) == 4);
+  CHECK(store.row(3) == 4);
+  CHECK(store.length(2) == 3);
+  CHECK(store.length(3) == 2);
   CHECK(store.length(0) == 3);
   CHECK(store.reports()[1] == "2 too long");
 }

@@ -1,5 +1,6 @@
 // The same rows in every kind of file, folders and patterns of files, and pretraining on plain text.
 #include <algorithm>
+#include <sstream>
 
 #include "data/rows/column_file.h"
 #include "tests/end_to_end/tiny_job.h"
@@ -145,6 +146,38 @@ TEST_CASE("pretraining takes plain text, one row a line", "[slow][data]") {
   // the same file and template as a conversation: other tokens, so not what the cache holds of it
   const Outcome chat = job.run(1, "train", {"data.train=[\"text.txt\"]", "job.output=chat"});
   CHECK(chat.err.find("20 of 20 rows usable") != std::string::npos);
+}
+
+TEST_CASE("long texts are split into samples, and drawn whole", "[slow][data]") {
+  const TextJob job;
+  std::string text;
+  for (int i = 0; i < 6; ++i) text += "Word" + std::string(std::size_t(40 * i), 'a') + "\n";
+  spill(job.folder / "text.txt", text);
+  const std::vector<std::string> settings{"data.train=[\"text.txt\"]", "objective.kind=pretrain",
+                                          "data.max_length=20",        "data.truncation=split",
+                                          "data.packing=false",        "train.iterations=1"};
+  const std::string shown = job.run(1, "render", settings).out;
+  REQUIRE(lines(shown) == 6);
+  std::size_t samples = 0;
+  std::istringstream rows(shown);
+  for (std::string line; std::getline(rows, line);) {
+    const Json row = Json::parse(line);
+    if (!row.contains("split")) ++samples;
+    for (const Json& part : row.value("split", Json::array())) {
+      ++samples;
+      CHECK(part["labels"][0] == -100);
+      CHECK(part["input_ids"].size() <= 20);
+    }
+  }
+  CHECK(samples > 6);
+  CHECK(job.run(3, "render", settings).out == shown);
+  const Outcome trained = job.run(2, "train", settings);
+  CHECK(trained.err.find(fmt::format("6 of 6 rows usable, in {} samples", samples)) != std::string::npos);
+  CHECK(trained.err.find(fmt::format("training: {} samples", samples)) != std::string::npos);
+  std::vector<std::string> twice = settings;
+  twice[0] = "data.train=[\"text.txt#12\"]";
+  CHECK(job.run(2, "train", twice).err.find(fmt::format("training: {} samples", 2 * samples)) !=
+        std::string::npos);
 }
 
 }  // namespace moebius::test

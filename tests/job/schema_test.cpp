@@ -99,7 +99,7 @@ TEST_CASE("words and enumerators stand in one order", "[job]") {
   CHECK(to_word(Device::cuda) == "cuda");
   CHECK(to_word(Init::random) == "random");
   CHECK(to_word(Truncation::remove) == "delete");
-  CHECK(to_word(Truncation::right) == "right");
+  CHECK(to_word(Truncation::split) == "split");
   CHECK(to_word(ObjectiveKind::pretrain) == "pretrain");
   CHECK(to_word(PreferenceLoss::ipo) == "ipo");
   CHECK(to_word(Recompute::selective) == "selective");

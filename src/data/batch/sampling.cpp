@@ -83,4 +83,14 @@ Split draw(std::int64_t count, std::int64_t limit, double validation_fraction, O
   return {sample(rest, wanted - held, order, for_train), {rows.begin(), cut}};
 }
 
+std::vector<std::int64_t> samples_of_rows(const std::vector<std::int64_t>& rows,
+                                          const std::vector<std::int64_t>& starts) {
+  std::vector<std::int64_t> samples;
+  for (const std::int64_t row : rows) {
+    for (std::int64_t i = starts[std::size_t(row)]; i < starts[std::size_t(row) + 1]; ++i)
+      samples.push_back(i);
+  }
+  return samples;
+}
+
 }  // namespace moebius::data

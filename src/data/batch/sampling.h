@@ -37,4 +37,9 @@ struct Split {
 [[nodiscard]] Split draw(std::int64_t count, std::int64_t limit, double validation_fraction, Order order,
                          SamplingSeed seed);
 
+/// Rows of which some make several samples: row r makes those from starts[r] up to starts[r + 1], and starts
+/// ends with the count of all. -> the samples of `rows`, in that order.
+[[nodiscard]] std::vector<std::int64_t> samples_of_rows(const std::vector<std::int64_t>& rows,
+                                                        const std::vector<std::int64_t>& starts);
+
 }  // namespace moebius::data

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <stdexcept>
+#include <type_traits>
 #include <utility>
 
 #include "base/error.h"
@@ -56,15 +58,23 @@ void join_calls(std::vector<Piece>& pieces) {
   }
 }
 
-template <class T>
-void keep(std::vector<T>& values, std::int64_t count, job::Truncation side) {
-  if (values.empty()) return;
-  const auto cut = std::ptrdiff_t(values.size()) - count;
-  if (side == job::Truncation::left) {
-    values.erase(values.begin(), values.begin() + cut);
-  } else {
-    values.erase(values.end() - cut, values.end());
-  }
+/// `count` tokens from `begin` on, as a sample of their own.
+Sample cut(const Sample& sample, std::int64_t begin, std::int64_t count) {
+  const auto part = [&](const auto& values) {
+    if (values.empty()) return values;
+    return std::decay_t<decltype(values)>(values.begin() + begin, values.begin() + begin + count);
+  };
+  Sample piece{.ids = part(sample.ids), .labels = part(sample.labels), .loss_scale = part(sample.loss_scale)};
+  untrain_first(piece);
+  return piece;
+}
+
+Parts split(const Sample& sample, std::int64_t limit) {
+  const auto length = std::int64_t(sample.ids.size());
+  Parts parts;
+  for (std::int64_t begin = 0; begin < length; begin += limit)
+    parts.samples.push_back(cut(sample, begin, std::min(limit, length - begin)));
+  return parts;
 }
 
 }  // namespace
@@ -95,8 +105,7 @@ Encoded Encoder::encode(const Row& row) const {
     const auto* tokens = std::get_if<TokenRow>(&row);
     Sample sample = tokens != nullptr ? encode_tokens(*tokens) : encode_chat(std::get<ChatRow>(row));
     untrain_first(sample);
-    limit(sample);
-    return sample;
+    return limited(std::move(sample));
   } catch (const Dropped& dropped) {
     return dropped;
   }
@@ -203,16 +212,18 @@ Sample Encoder::encode_tokens(const TokenRow& row) const {
   return sample;
 }
 
-void Encoder::limit(Sample& sample) const {
+Encoded Encoder::limited(Sample sample) const {
   const std::int64_t limit = settings_.max_length;
-  if (limit == 0 || std::int64_t(sample.ids.size()) <= limit) return;
-  if (settings_.truncation == job::Truncation::remove) {
-    throw Dropped{DropReason::too_long, fmt::format("{} tokens, max_length is {}", sample.ids.size(), limit)};
+  const auto length = std::int64_t(sample.ids.size());
+  if (limit == 0 || length <= limit) return sample;
+  switch (settings_.truncation) {
+    case job::Truncation::remove:
+      throw Dropped{DropReason::too_long, fmt::format("{} tokens, max_length is {}", length, limit)};
+    case job::Truncation::left: return cut(sample, length - limit, limit);
+    case job::Truncation::right: return cut(sample, 0, limit);
+    case job::Truncation::split: return split(sample, limit);
   }
-  keep(sample.ids, limit, settings_.truncation);
-  keep(sample.labels, limit, settings_.truncation);
-  keep(sample.loss_scale, limit, settings_.truncation);
-  untrain_first(sample);
+  throw std::logic_error("a truncation of no kind");
 }
 
 void Encoder::expect_text_can_be_encoded() const {

@@ -26,7 +26,12 @@ struct TokenizerWords {
 /// From tokenizer.json (null: there is none) and tokenizer_config.json.
 [[nodiscard]] TokenizerWords tokenizer_words(const Tokenizer* tokenizer, const TokenizerConfig& config);
 
-using Encoded = std::variant<Sample, Dropped>;
+/// A text longer than max_length, in the order of its parts; where truncation = "split".
+struct Parts {
+  std::vector<Sample> samples;
+};
+
+using Encoded = std::variant<Sample, Parts, Dropped>;
 
 /// Rows -> tokens, labels and weights, equal to ms-swift's to the last token. A row passes the chapters of
 /// template/ in this order:
@@ -63,7 +68,8 @@ class Encoder {
                                                       std::vector<Turn>& turns) const;
   [[nodiscard]] Sample encode_chat(const ChatRow& row) const;
   [[nodiscard]] Sample encode_tokens(const TokenRow& row) const;
-  void limit(Sample& sample) const;
+  /// Within max_length, as truncation says. Throws Dropped.
+  [[nodiscard]] Encoded limited(Sample sample) const;
   void expect_text_can_be_encoded() const;
 
   const Tokenizer* tokenizer_;

@@ -73,6 +73,8 @@ ShareReport encode_share(const ShareOfFile& work, SampleWriter& writer) {
       const std::int64_t row = waiting[i].number;
       if (const auto* sample = std::get_if<Sample>(&encoded[i])) {
         writer.add(row - 1, sample->view());
+      } else if (const auto* parts = std::get_if<Parts>(&encoded[i])) {
+        for (const Sample& part : parts->samples) writer.add(row - 1, part.view());
       } else {
         report.dropped.add(std::get<Dropped>(encoded[i]).reason, 0, row);
       }

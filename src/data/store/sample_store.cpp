@@ -109,8 +109,9 @@ SampleStore::SampleStore(const std::filesystem::path& folder, std::int64_t parts
   const auto row_of = [&](const Place& place) {
     return entries_of(parts_[place.part].index)[place.entry].row;
   };
-  std::sort(order_.begin(), order_.end(),
-            [&](const Place& a, const Place& b) { return row_of(a) < row_of(b); });
+  std::sort(order_.begin(), order_.end(), [&](const Place& a, const Place& b) {
+    return std::pair(row_of(a), a.entry) < std::pair(row_of(b), b.entry);
+  });
 }
 
 std::int64_t SampleStore::length(std::int64_t index) const {

@@ -21,7 +21,7 @@ class SampleWriter {
   /// Creates (or replaces) part `part` in `folder`, which must exist. Throws ClusterError where it cannot be
   /// written.
   SampleWriter(const std::filesystem::path& folder, std::int64_t part);
-  /// `row` numbers must ascend.
+  /// `row` numbers must ascend; a row may have several samples.
   void add(std::int64_t row, const SampleView& sample);
   /// Makes the part whole: a part without its index does not count. `report` is kept as it is.
   void finish(const std::string& report);
