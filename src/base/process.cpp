@@ -9,6 +9,22 @@
 #include <unistd.h>
 
 namespace moebius {
+namespace {
+
+std::int64_t resident_bytes() {
+  std::int64_t virtual_pages = 0, resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> virtual_pages >> resident_pages;
+  return resident_pages * sysconf(_SC_PAGE_SIZE);
+}
+
+/// The program's own start values are the last to be made, behind those of its libraries.
+const std::int64_t kResidentAtStart = resident_bytes();
+
+}  // namespace
+
+std::int64_t resident_bytes_at_start() {
+  return kResidentAtStart;
+}
 
 std::int64_t peak_resident_bytes() {
   struct rusage usage {};

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "commands/job_model.h"
 #include "training/hardware.h"
+#include "training/memory_check.h"
 
 namespace moebius::commands {
 namespace {
@@ -42,11 +43,7 @@ plan::Machine machine_here(const job::Job& job, Session& session) {
   return training::on_platform(compute.platform, [&]<class P>(std::type_identity<P>) -> plan::Machine {
     const auto hardware = session.cluster.together(
         "open the hardware", [&] { return std::make_unique<training::Hardware<P::kSpace>>(compute); });
-    return {.space = P::kSpace,
-            .precision = compute.in_bf16() ? plan::Precision::bf16 : plan::Precision::fp32,
-            .memory = hardware->memory_bytes(),
-            .ranks = hardware->sharing_ranks(session.cluster),
-            .name = compute.on_device() ? "the GPU" : "the node"};
+    return training::machine_of<P>(*hardware, session.cluster);
   });
 }
 

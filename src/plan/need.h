@@ -9,9 +9,11 @@ namespace moebius::plan {
 /// What lies on a GPU besides what a model takes: the context, and what cuBLAS, cuDNN and NCCL load and keep.
 /// Measured, see tests/bench/gpu_slice.md.
 inline constexpr std::int64_t kGpuLibraryBytes = std::int64_t{900} << 20;
-/// The same of a process on CPUs: its code and its libraries, and what MPI shares with each rank of the node.
-/// What MPI and HDF5 take while they write a checkpoint. Measured, see tests/bench/mesh.md.
-inline constexpr std::int64_t kProcessBytes = std::int64_t{22} << 20;
+/// The same of a process on CPUs: what a program without GPU libraries takes when it starts, what MPI and
+/// HDF5 load then, and what MPI shares with each rank of the node. What MPI and HDF5 take while they write a
+/// checkpoint. Measured, see tests/bench/mesh.md.
+inline constexpr std::int64_t kProgramBytes = std::int64_t{12} << 20;
+inline constexpr std::int64_t kMpiBytes = std::int64_t{10} << 20;
 inline constexpr std::int64_t kNeighbourBytes = std::int64_t{2} << 20;
 inline constexpr std::int64_t kFileBytes = std::int64_t{12} << 20;
 
@@ -22,10 +24,12 @@ struct Machine {
   std::int64_t memory = 0;  // bytes of a GPU or of a node
   std::int64_t ranks = 1;   // that share it
   std::string name;         // "the GPU", "the node"
+  std::int64_t program =
+      kProgramBytes;  // bytes of a node's memory that a rank's program takes when it starts
 
   [[nodiscard]] std::int64_t library_bytes() const {
     if (space == Space::device) return kGpuLibraryBytes;
-    return kProcessBytes + (ranks > 1 ? ranks * kNeighbourBytes : 0);
+    return program + kMpiBytes + (ranks > 1 ? ranks * kNeighbourBytes : 0);
   }
 };
 

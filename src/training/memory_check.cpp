@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "base/process.h"
 #include "base/text.h"
 #include "plan/plan.h"
 
@@ -27,7 +28,8 @@ plan::Machine machine_of(const Hardware<P::kSpace>& hardware, const cluster::Clu
       .precision = std::is_same_v<typename P::Storage, float> ? plan::Precision::fp32 : plan::Precision::bf16,
       .memory = hardware.memory_bytes(),
       .ranks = hardware.sharing_ranks(cluster),
-      .name = P::kSpace == Space::host ? "the node" : "the GPU"};
+      .name = P::kSpace == Space::host ? "the node" : "the GPU",
+      .program = resident_bytes_at_start()};
 }
 
 template <Platform P>

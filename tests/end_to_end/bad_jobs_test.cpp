@@ -34,7 +34,6 @@ const BadCommand kBadCommands[] = {
     {{"train", "job.toml", "--dry-run"}, "The following argument was not expected: --dry-run..."},
     {{"check", "nowhere.toml"}, "nowhere.toml: cannot be opened: No such file or directory"},
     {{"train", "."}, ".: is not a file: Is a directory"},
-    {{"plan", "job.toml", "--schedule"}, "moebius plan --schedule: not built yet in this version"},
     {{"plan", "job.toml", "--ranks", "0"}, "--ranks: 0 is not a number from 1 to 1000000000000000..."},
     {{"netcheck", "--size", "64MiB"}, "moebius netcheck: not built yet in this version"},
     {{"export", "a.h5", "-o", "b", "--merge-adapter"},
