@@ -2,9 +2,9 @@
 /// checkpoint: the state of a training, or only a model, as one HDF5 file that any number of ranks writes
 /// together and any other number reads.
 ///
-///   /                      attributes: format, format_version, iteration, samples, seed, sequence, checksum
-///   /parameters/<name>     whole logical tensors, under the names of the parameter table
-///   /optimizer/master/<name>      the fp32 values of the parameters, where those are stored in less
+///   /                      attributes: format, format_version, iteration, samples, seed, sequence,
+///   started_on, checksum /parameters/<name>     whole logical tensors, under the names of the parameter
+///   table /optimizer/master/<name>      the fp32 values of the parameters, where those are stored in less
 ///   /optimizer/exp_avg/<name>, /optimizer/exp_avg_sq/<name>     the same of the moments; absent in imports
 ///   /job                   the completed job file; absent in imports
 ///   /model/<file>          config.json, the tokenizer's files, ...: byte for byte

@@ -15,6 +15,8 @@ struct Contents {
   /// Rises by one with every save into a folder. The newest checkpoint is the one with the highest, not
   /// the one with the most iterations: a run may have gone back to an older one. Set by Folder::save.
   std::int64_t sequence = 0;
+  /// The day on which the run began, "25 Nov 2026", which templates may write; empty for an imported model.
+  std::string started_on;
   std::string job;                 // the completed job file (TOML); empty for an imported model
   models::ModelFiles model_files;  // config.json and the tokenizer's files
 };

@@ -272,4 +272,17 @@ std::int64_t read_integer(hid_t file, const std::string& name) {
   return value;
 }
 
+std::string read_text(hid_t file, const std::string& name) {
+  const Handle attribute(checked(H5Aopen(file, name.c_str(), H5P_DEFAULT), "no attribute '" + name + "'"),
+                         H5Aclose);
+  const Handle type(checked(H5Aget_type(attribute.get()), name), H5Tclose);
+  const Handle space(checked(H5Aget_space(attribute.get()), name), H5Sclose);
+  if (H5Tget_class(type.get()) != H5T_STRING || H5Tis_variable_str(type.get()) != 0 ||
+      H5Sget_simple_extent_npoints(space.get()) != 1)
+    throw Hdf5Error("attribute '" + name + "' is no text");
+  std::string text(H5Tget_size(type.get()), '\0');
+  checked(H5Aread(attribute.get(), type.get(), text.data()), "attribute '" + name + "'");
+  return text;
+}
+
 }  // namespace moebius::checkpoint

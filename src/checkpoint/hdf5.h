@@ -90,5 +90,6 @@ void write_attribute(hid_t file, const std::string& name, std::int64_t value);
 void write_attribute(hid_t file, const std::string& name, const std::string& text);
 [[nodiscard]] bool has_attribute(hid_t file, const std::string& name);
 [[nodiscard]] std::int64_t read_integer(hid_t file, const std::string& name);
+[[nodiscard]] std::string read_text(hid_t file, const std::string& name);
 
 }  // namespace moebius::checkpoint

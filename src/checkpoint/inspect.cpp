@@ -54,6 +54,7 @@ std::string description_of(const Reader& reader) {
       fmt::format("{}: {}\niteration {}, samples {}, seed {}, sequence {}\n", reader.file().string(),
                   bytes_text(std::int64_t(std::filesystem::file_size(reader.file()))), contents.iteration,
                   contents.samples, contents.seed, contents.sequence);
+  if (!contents.started_on.empty()) text += fmt::format("started on {}\n", contents.started_on);
   append_tensors(reader, text);
   text += fmt::format("model files: {}\n", contents.model_files.size());
   for (const auto& [name, bytes] : contents.model_files)

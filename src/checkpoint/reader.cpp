@@ -158,6 +158,7 @@ class Reader::Impl {
     contents_.samples = read_integer(file_.get(), kSamples);
     contents_.seed = read_integer(file_.get(), kSeed);
     contents_.sequence = read_integer(file_.get(), kSequence);
+    if (has_attribute(file_.get(), kStartedOn)) contents_.started_on = read_text(file_.get(), kStartedOn);
     for (const std::string& name : table_.tensors) {
       if (is_tensor(name)) continue;
       if (name == kJob) {

@@ -246,6 +246,7 @@ void add_contents(hid_t handle, const Contents& contents, ChecksumTable table) {
   write_attribute(handle, kSamples, contents.samples);
   write_attribute(handle, kSeed, contents.seed);
   write_attribute(handle, kSequence, contents.sequence);
+  if (!contents.started_on.empty()) write_attribute(handle, kStartedOn, contents.started_on);
   if (!contents.job.empty()) add(kJob, contents.job, BytesKind::text);
   for (const auto& [name, bytes] : contents.model_files) add(kModelFolder + name, bytes, BytesKind::raw);
   store(handle, table);

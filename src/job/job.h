@@ -182,7 +182,7 @@ struct Job {
   /// The place of a key that was given, the file's name for one that was not.
   [[nodiscard]] std::string place_of(const std::string& key) const;
   std::string file;        // as given on the command line
-  std::string started_on;  // the day on rank 0 then, "25 Nov 2026"; no setting
+  std::string started_on;  // the day on rank 0 when the run began, "25 Nov 2026"; no setting
 };
 
 /// Something wrong with a job. `text` is the whole line without the place.

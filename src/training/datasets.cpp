@@ -20,9 +20,11 @@ std::string encoding_key(const job::Job& job, const TextTools& tools, const data
   relevant.data.validation_fraction = 0;
   relevant.data.packing = relevant.data.shuffle = true;
   relevant.objective.kind = job.objective.kind;
-  return fmt::format("{}\n{}\n{}\n{:016x}\n{}\n{}\n{}", job::write_job(relevant),
+  const bool has_date = settings.style != nullptr && settings.style->writes_date();
+  return fmt::format("{}\n{}\n{}\n{:016x}\n{}\n{}\n{}\n{}", job::write_job(relevant),
                      settings.system.value_or(""), settings.loss_scale.text(), tools.fingerprint,
-                     tools.model.model_type, tools.model.chat_template, tools.vocab);
+                     tools.model.model_type, tools.model.chat_template, tools.vocab,
+                     has_date ? settings.date : "");
 }
 
 /// Samples of all files side by side, with the numbers of those that a list of file names asks for.

@@ -83,6 +83,7 @@ Contents RunFiles<P>::contents(Place place) const {
   return {.iteration = place.iteration,
           .samples = place.packs,
           .seed = start_.job.general.seed,
+          .started_on = start_.job.started_on,
           .job = job::write_job(start_.job),
           .model_files = start_.files};
 }

@@ -222,6 +222,11 @@ void take_seed(const checkpoint::Contents& resumed, job::Job& job, const Log& lo
   job.general.seed = resumed.seed;
 }
 
+/// Templates that write a date go on with the day on which the run began, so that its samples stay the same.
+void take_date(const checkpoint::Contents& resumed, job::Job& job) {
+  if (!resumed.started_on.empty()) job.started_on = resumed.started_on;
+}
+
 /// What a training goes on with once its mesh and its hardware are known.
 struct Running {
   const Start& start;
@@ -261,12 +266,15 @@ void report_speed(const Running& running, const Loop<P>& loop, const plan::Need&
 template <Platform P>
 Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
   const auto& [given, mesh, cluster, environment, log] = running;
-  job::Job job = given.job;  // its seed may become that of the checkpoint
+  job::Job job = given.job;  // its seed and its day may become those of the checkpoint
   const Start start{job, given.config, given.files, given.text, given.read_weights};
   const std::filesystem::path output = job.general.output;
   const checkpoint::OutputLock lock(output, cluster, log);
   RunFiles<P> files(start, cluster, log);
-  if (const auto resumed = files.peek()) take_seed(*resumed, job, log);
+  if (const auto resumed = files.peek()) {
+    take_seed(*resumed, job, log);
+    take_date(*resumed, job);
+  }
   const bool saves = job.checkpoint.saves();
   checkpoint::check_output(output, saves ? files.checkpoint_bytes(models::parameter_table(start.config)) : 0,
                            cluster);

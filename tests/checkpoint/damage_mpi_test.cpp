@@ -48,7 +48,8 @@ std::string complaint_about(const std::filesystem::path& file) {
     const bool right =
         state.differences(3) == 0 && reader.contents().job == expected.job &&
         reader.contents().iteration == expected.iteration && reader.contents().samples == expected.samples &&
-        reader.contents().seed == expected.seed && reader.contents().model_files == expected.model_files;
+        reader.contents().seed == expected.seed && reader.contents().started_on == expected.started_on &&
+        reader.contents().model_files == expected.model_files;
     return right ? "" : "WRONG CONTENT, AND NO ERROR";
   } catch (const InputError& error) {
     return error.what();

@@ -59,6 +59,7 @@ TEST_CASE("everything else comes back as it was given", "[checkpoint]") {
   CHECK(reader.contents().iteration == 7);
   CHECK(reader.contents().samples == 112);
   CHECK(reader.contents().seed == -42);
+  CHECK(reader.contents().started_on == "05 Nov 2026");
   CHECK(reader.contents().job == expected.job);
   CHECK(reader.contents().model_files == expected.model_files);
   CHECK(reader.tensors().size() == 3 * test::small_table().size());

@@ -112,6 +112,7 @@ inline checkpoint::Contents some_contents(std::int64_t iteration) {
   return {.iteration = iteration,
           .samples = 16 * iteration,
           .seed = -42,
+          .started_on = "05 Nov 2026",
           .job = "[job]\nname = \"n\u00e4me\"\n",
           .model_files = {
               {"config.json", "{}"}, {"empty.txt", ""}, {"tokenizer.json", std::string("\0\1\n\xff", 4)}}};

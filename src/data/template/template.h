@@ -34,6 +34,9 @@ struct Template {
   std::string_view history_prefix;       // of old answers whose thinking is taken out
   bool marks_after_user_only = false;    // an answer to a tool gets no non_thinking_prefix
 
+  [[nodiscard]] constexpr bool writes_date() const {
+    return begin.find("{{DATE}}") != begin.npos || system.find("{{DATE}}") != system.npos;
+  }
   /// Answers with and without thinking, told apart by what they begin with.
   [[nodiscard]] constexpr bool is_hybrid() const { return is_thinking && !non_thinking_prefix.empty(); }
 };
