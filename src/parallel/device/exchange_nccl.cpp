@@ -12,6 +12,7 @@
 #include "parallel/device/copy.h"
 #include "parallel/device/nccl.h"
 #include "parallel/exchange_mpi.h"
+#include "tensor/arena.h"
 
 namespace moebius::parallel {
 namespace {
@@ -167,9 +168,22 @@ class NcclExchange final : public Exchange<Space::device> {
         const std::string& id = ids[std::size_t(mesh.group(Axis::pipeline)[std::size_t(from)])];
         link->communicator =
             std::make_unique<NcclCommunicator>(NcclCommunicator::Place{2, own == from ? 0 : 1, name}, id);
+        first_message(*link);
         links_.push_back(std::move(link));
       }
     }
+  }
+  /// A communicator's first message makes its ranks' hosts wait for each other. Stages that announce what
+  /// they will receive would wait in a ring, so that message is made here.
+  void first_message(const Link& link) {
+    Arena<Space::device> memory("first message", 256);
+    std::byte* const byte = memory.make<std::byte>(1).data;
+    const ncclComm_t communicator = link.communicator->get();
+    const ncclResult_t status = link.from == mesh().index(Axis::pipeline)
+                                    ? ncclSend(byte, 1, ncclInt8, 1, communicator, link.stream.get())
+                                    : ncclRecv(byte, 1, ncclInt8, 0, communicator, link.stream.get());
+    check(status);
+    moebius::check(cudaStreamSynchronize(link.stream.get()));
   }
   [[nodiscard]] const Link& link(std::int64_t from, std::int64_t to, Lane lane) const {
     for (const auto& link : links_)
@@ -405,7 +419,13 @@ class NcclExchange final : public Exchange<Space::device> {
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> nccl_environment() {
-  return {{"NCCL_NVLS_ENABLE", "0"}};  // with it the switch adds, in an order of its own
+  return {
+      // With it the switch adds, in an order of its own.
+      {"NCCL_NVLS_ENABLE", "0"},
+      // Streams that share one of the 8 connections to the GPU that are the default wait for each other. A
+      // message that is announced early must hold up no other, so each stream has a connection.
+      {"CUDA_DEVICE_MAX_CONNECTIONS", "32"},
+  };
 }
 
 std::unique_ptr<Exchange<Space::device>> make_nccl_exchange(Cluster& cluster, const Mesh& mesh) {

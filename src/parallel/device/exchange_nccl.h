@@ -9,8 +9,8 @@
 
 namespace moebius::parallel {
 
-/// What NCCL must find in the environment, by name, unless the user has set it otherwise. NCCL reads it once,
-/// at its first call, so commands/ sets it before anything else is started.
+/// What NCCL and CUDA must find in the environment, by name, unless the user has set it otherwise. They read
+/// it once, at their first call, so commands/ sets it before anything else is started.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> nccl_environment();
 
 /// The exchange over NCCL, for ranks with a GPU each, which is the current one already. Collective over all
