@@ -10,21 +10,19 @@ namespace moebius::plan {
 
 std::vector<NeedPart> parts_of(const Need& need) {
   const models::ModelMemory& memory = need.memory;
-  std::vector<NeedPart> parts{{"weights", memory.weights},
-                              {"gradients", memory.gradients},
-                              {"moments", memory.moments},
-                              {"master", memory.truth},
-                              {"activations", memory.in_flight * memory.slot()},
-                              {"pending", memory.pending * memory.pending_slot},
-                              {"messages", memory.messages},
-                              {"made again", memory.remade},
-                              {"workspace", memory.workspace},
-                              {"tables", memory.tables},
-                              {"scratch", memory.scratch},
-                              {"libraries", need.libraries},
-                              {"saving", need.saving}};
-  std::erase_if(parts, [](const NeedPart& part) { return part.bytes == 0; });
-  return parts;
+  return {{"weights", memory.weights},
+          {"gradients", memory.gradients},
+          {"moments", memory.moments},
+          {"master", memory.truth},
+          {"activations", memory.in_flight * memory.slot()},
+          {"pending", memory.pending * memory.pending_slot},
+          {"messages", memory.messages},
+          {"made again", memory.remade},
+          {"workspace", memory.workspace},
+          {"tables", memory.tables},
+          {"scratch", memory.scratch},
+          {"libraries", need.libraries},
+          {"saving", need.saving}};
 }
 
 models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
@@ -87,8 +85,8 @@ std::vector<RankKind> rank_kinds(const Question& question) {
     const std::int64_t rank = stage * (question.ranks / parallel.pipeline) + index % parallel.tensor;
     const RankKind kind{rank, question.ranks / kinds_at_most,
                         need_on(mesh_of(question.job, question.ranks, rank), question)};
-    const auto same = std::ranges::find_if(
-        kinds, [&](const RankKind& other) { return other.need.memory == kind.need.memory; });
+    const auto same =
+        std::ranges::find_if(kinds, [&](const RankKind& other) { return other.need == kind.need; });
     if (same == kinds.end()) {
       kinds.push_back(kind);
     } else {

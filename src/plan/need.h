@@ -50,9 +50,10 @@ struct Need {
   std::int64_t libraries = 0;
   std::int64_t saving = 0;  // in host memory, where the job saves
   [[nodiscard]] std::int64_t total() const { return memory.total() + libraries + saving; }
+  bool operator==(const Need&) const = default;
 };
 
-/// Its parts by name, in the order of the computation; only those that take anything.
+/// Its parts by name, in the order of the computation; the same list for every need.
 struct NeedPart {
   const char* name;
   std::int64_t bytes;

@@ -1,5 +1,6 @@
 #include "plan/report.h"
 
+#include <algorithm>
 #include <array>
 #include <fmt/format.h>
 
@@ -80,9 +81,14 @@ std::string table_text(const std::vector<RankKind>& kinds) {
   text += '\n';
   const std::vector<NeedPart> names = parts_of(kinds.front().need);
   for (std::size_t i = 0; i < names.size(); ++i) {
-    text += fmt::format("{:<13}", names[i].name);
-    for (const RankKind& kind : kinds) text += cell(parts_of(kind.need)[i].bytes);
-    text += '\n';
+    std::string cells;
+    std::int64_t most = 0;
+    for (const RankKind& kind : kinds) {
+      const std::int64_t bytes = parts_of(kind.need)[i].bytes;
+      cells += cell(bytes);
+      most = std::max(most, bytes);
+    }
+    if (most > 0) text += fmt::format("{:<13}{}\n", names[i].name, cells);
   }
   text += fmt::format("{:<13}", "total");
   for (const RankKind& kind : kinds) text += cell(kind.need.total());
@@ -130,8 +136,10 @@ std::string report_text(const Question& question, const std::vector<RankKind>& k
 
 std::string parts_text(const Need& need) {
   std::string text;
-  for (const NeedPart& part : parts_of(need))
+  for (const NeedPart& part : parts_of(need)) {
+    if (part.bytes == 0) continue;
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", part.name, bytes_text(part.bytes));
+  }
   return text;
 }
 

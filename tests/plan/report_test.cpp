@@ -58,6 +58,24 @@ TEST_CASE("ranks that share a machine are told", "[plan]") {
   CHECK_THAT(text, contains("get twice their even share"));
 }
 
+TEST_CASE("parts that only some ranks have stand in lines of their own", "[plan]") {
+  job::Job job = test::small_slice_job();
+  job.parallel.tensor = 2;
+  const models::ModelConfig config = test::slice_of_30b(8);
+  const plan::Machine machine = test::gpu(80);
+  const auto mib = [](std::int64_t count) { return count << 20; };
+  const std::vector<plan::RankKind> kinds{
+      {0, 1, {.memory = {.weights = mib(5), .messages = mib(2)}, .libraries = mib(3)}},
+      {1, 1, {.memory = {.weights = mib(4), .tables = mib(1)}, .libraries = mib(3)}}};
+  const std::string text = plan::report_text({job, config, 2, 4096, machine}, kinds, {});
+  CHECK_THAT(text, contains("\nweights             5 MiB           5242880       4 MiB           4194304\n"));
+  CHECK_THAT(text, contains("\nmessages            2 MiB           2097152         0 B                 0\n"));
+  CHECK_THAT(text, contains("\ntables                0 B                 0       1 MiB           1048576\n"));
+  CHECK_THAT(text, contains("\nlibraries           3 MiB           3145728       3 MiB           3145728\n"));
+  CHECK_THAT(text, contains("\ntotal              10 MiB          10485760       8 MiB           8388608\n"));
+  CHECK_THAT(text, !contains("\ngradients"));
+}
+
 TEST_CASE("a refusal names the need, the machine and the cure", "[plan]") {
   const plan::Need need{.memory = {.weights = std::int64_t{3} << 30}};
   CHECK(plan::refusal_text(test::gpu(2), need, {}) ==
