@@ -1,7 +1,9 @@
 #include "plan/changes.h"
 
+#include <algorithm>
 #include <set>
 
+#include "base/stopwatch.h"
 #include "tests/models/tiny_configs.h"
 #include "tests/plan/slice.h"
 #include "tests/support/catch.h"
@@ -92,6 +94,58 @@ TEST_CASE("degrees of the mesh are proposed where model, ranks and batch allow t
     CHECK(proposal.settings.front() != "parallel.expert = 3");  // of 128 experts
     CHECK(proposal.settings.front() != "parallel.tensor = 3");  // of 4 heads
   }
+}
+
+TEST_CASE("stages are proposed, cheap where many micro batches go through them", "[plan]") {
+  Case slice;
+  slice.ranks = 8;
+  slice.job = test::small_slice_job();
+  slice.job.train.micro_batch_size = 1;
+  slice.job.train.global_batch_size = 256;
+  slice.machine = test::gpu(16);
+  CHECK(slice.recommended() == Settings{"parallel.pipeline = 8"});
+  CHECK(slice.advice().cheapest->price == "time that stages wait for each other");
+}
+
+TEST_CASE("chunks of a stage are proposed where they spread the layers better", "[plan]") {
+  Case slice;
+  slice.ranks = 8;
+  slice.job = test::small_slice_job();
+  slice.job.train.micro_batch_size = 1;
+  slice.job.train.global_batch_size = 256;
+  slice.job.parallel.pipeline = slice.job.parallel.virtual_pipeline = 2;
+  slice.machine = test::gpu(24);
+  CHECK(slice.recommended() == Settings{"parallel.virtual_pipeline = 3"});
+  slice.job.train.global_batch_size = 4;  // a micro batch a data rank, of which no group of two can be made
+  slice.job.parallel.virtual_pipeline = 1;
+  for (const std::string& setting : singles(slice.advice())) CHECK(setting.find("virtual") == setting.npos);
+}
+
+TEST_CASE("nothing is proposed that the job's other settings forbid", "[plan]") {
+  Case slice;
+  slice.ranks = 2;
+  slice.job.train.micro_batch_size = 1;
+  slice.job.parallel.pipeline = 2;
+  slice.machine = test::gpu(20);
+  const auto proposes_recompute = [&] {
+    const Settings settings = singles(slice.advice());
+    return std::ranges::any_of(settings,
+                               [](auto& setting) { return setting.starts_with("train.recompute"); });
+  };
+  CHECK(proposes_recompute());
+  slice.job.parallel.schedule = job::PipelineSchedule::zero_bubble;
+  CHECK_FALSE(proposes_recompute());
+}
+
+TEST_CASE("the combinations of many ranks are not all computed where no mesh is enough", "[plan]") {
+  Case slice;
+  slice.config = test::slice_of_30b(48);
+  slice.ranks = 256;
+  slice.job.train.global_batch_size = 4096;
+  slice.machine = test::gpu(1);
+  const Stopwatch watch;
+  CHECK_FALSE(slice.advice().cheapest.has_value());
+  CHECK(watch.seconds() < 10);  // 0.4 s, 11 s with them all (-O1, 2.5 GHz)
 }
 
 TEST_CASE("what is recommended fits, whatever there is", "[plan]") {
