@@ -16,6 +16,13 @@ void Attention<P>::project(View<const T, 2, kSpace> normed, Saved& saved, Contex
   saved.normed = normed;
   saved.qkv = context.activations.template make<T>(x.shape[0], qkv_columns());
   linear<T, T, kSpace>(x, weights.qkv, saved.qkv, context.queue);
+  const auto add = [&](const Factors<const T, kSpace>& factors, std::int64_t begin, std::int64_t columns) {
+    return low_rank(factors).forward(x, Matrix<T, kSpace>(saved.qkv).column_block(begin, columns),
+                                     context.activations, context);
+  };
+  saved.projected.q = add(weights.adapter.q, 0, q_columns());
+  saved.projected.k = add(weights.adapter.k, q_columns(), kv_columns());
+  saved.projected.v = add(weights.adapter.v, qk_columns(), kv_columns());
   if (weights.qkv_bias.empty()) return;
   kernels::bias_forward(kernels::BiasForward<T, kSpace>{.bias = weights.qkv_bias, .y = saved.qkv},
                         context.queue);
@@ -46,12 +53,14 @@ void Attention<P>::turn(View<const std::int32_t, 1, kSpace> positions, Saved& sa
 }
 
 template <Platform P>
-void Attention<P>::project_out(View<const T, 2, kSpace> attended, View<T, 2, kSpace> delta,
+void Attention<P>::project_out(View<const T, 2, kSpace> attended, View<T, 2, kSpace> delta, Saved& saved,
                                Context<P>& context) const {
   mark(Part::projections, context.queue);
   const ArenaScope scope(context.workspace);
   const View<T, 2, kSpace> whole = partial_sums(delta, context);
   linear<T, T, kSpace>(attended, weights.output, whole, context.queue);
+  saved.projected.output = low_rank(weights.adapter.output)
+                               .forward(attended, Matrix<T, kSpace>(whole), context.activations, context);
   sum_to_parts<P>(name, whole, delta, context);
   if (weights.output_bias.empty()) return;
   kernels::bias_forward(kernels::BiasForward<T, kSpace>{.bias = weights.output_bias, .y = delta},
@@ -80,7 +89,7 @@ void Attention<P>::forward(View<const T, 2, kSpace> normed, const TokenPlaces<kS
           .kv_heads = kv_heads,
           .scale = scale()},
       places.remote, name, context);
-  project_out(saved.attended, delta, context);
+  project_out(saved.attended, delta, saved, context);
 }
 
 template <Platform P>
@@ -116,7 +125,7 @@ void Attention<P>::decode(View<const T, 2, kSpace> normed, const CachedPlaces<kS
                                                                   .kv_heads = kv_heads,
                                                                   .scale = scale()},
                              context.queue);
-  project_out(attended, delta, context);
+  project_out(attended, delta, saved, context);
 }
 
 template <Platform P>
@@ -180,6 +189,9 @@ void Attention<P>::backward(const BlockGradient<P>& gradient, const TokenPlaces<
   const View<T, 2, kSpace> dattended = workspace.template make<T>(saved.attended.shape);
   weight_gradient<P>(dy, saved.attended, gradients.output, context);
   linear_input_gradient<T, kSpace>(dy, weights.output, dattended, Into::overwrite, context.queue);
+  low_rank(weights.adapter.output)
+      .backward({.dy = dy, .x = saved.attended, .projected = saved.projected.output, .dx = dattended},
+                gradients.adapter.output, context);
 
   const std::int64_t tokens = saved.qkv.shape[0];
   const View<T, 2, kSpace> dqkv = context.product_inputs().template make<T>(saved.qkv.shape);
@@ -195,10 +207,31 @@ void Attention<P>::backward(const BlockGradient<P>& gradient, const TokenPlaces<
         kernels::BiasBackward<T, kSpace, G>{.dy = dqkv, .dbias = gradients.qkv_bias, .into = context.into},
         context.queue);
   }
+  backward_project(dqkv, gradient, saved, gradients, context);
+}
+
+template <Platform P>
+void Attention<P>::backward_project(View<const T, 2, kSpace> dqkv, const BlockGradient<P>& gradient,
+                                    const Saved& saved, const Gradients& gradients,
+                                    Context<P>& context) const {
   const View<const T, 2, kSpace> x = gather_tokens(name, saved.normed, context);
   weight_gradient<P>(dqkv, x, gradients.qkv, context);
   const View<T, 2, kSpace> whole = partial_sums(gradient.dnormed, context);
   linear_input_gradient<T, kSpace>(dqkv, weights.qkv, whole, Into::overwrite, context.queue);
+  const auto columns = [&](std::int64_t begin, std::int64_t count) {
+    return Matrix<const T, kSpace>(dqkv).column_block(begin, count);
+  };
+  low_rank(weights.adapter.q)
+      .backward({.dy = columns(0, q_columns()), .x = x, .projected = saved.projected.q, .dx = whole},
+                gradients.adapter.q, context);
+  low_rank(weights.adapter.k)
+      .backward(
+          {.dy = columns(q_columns(), kv_columns()), .x = x, .projected = saved.projected.k, .dx = whole},
+          gradients.adapter.k, context);
+  low_rank(weights.adapter.v)
+      .backward(
+          {.dy = columns(qk_columns(), kv_columns()), .x = x, .projected = saved.projected.v, .dx = whole},
+          gradients.adapter.v, context);
   sum_to_parts<P>(name, whole, gradient.dnormed, context);
 }
 

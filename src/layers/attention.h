@@ -6,6 +6,7 @@
 #include "kernels/attention/attention.h"
 #include "layers/context.h"
 #include "layers/kv_cache.h"
+#include "layers/low_rank.h"
 
 namespace moebius::layers {
 
@@ -17,6 +18,9 @@ struct AttentionParameters {
   View<E, 1, S> q_norm, k_norm;  // [head_dim], or empty
   View<E, 2, S> output;          // [hidden, heads * head_dim]
   View<E, 1, S> output_bias;     // [hidden], or empty; added once, to this rank's tokens
+  struct {
+    Factors<E, S> q, k, v, output;
+  } adapter;
 };
 
 /// Which token stands where: the same on all tensor ranks, all tokens of the micro batch that are this
@@ -52,6 +56,9 @@ struct Attention {
     View<float, 2, kSpace> head_inv_rms;  // [tokens, heads + kv_heads]; empty without norm
     View<T, 2, kSpace> attended;          // [tokens, heads * head_dim]
     View<float, 2, kSpace> log_sum_exp;   // [tokens, heads]
+    struct {
+      View<T, 2, kSpace> q, k, v, output;  // [tokens, rank]; see LowRank::forward
+    } projected;
   };
 
   std::string name;  // for the exchange
@@ -59,6 +66,7 @@ struct Attention {
   float epsilon = 1e-6f;  // of the heads' norm
   RopeTables<kSpace> rope;
   Weights weights;
+  float adapter_scale = 1;
 
   /// delta [tokens / tensor, hidden], overwritten.
   void forward(View<const T, 2, kSpace> normed, const TokenPlaces<kSpace>& places, View<T, 2, kSpace> delta,
@@ -78,6 +86,9 @@ struct Attention {
   [[nodiscard]] std::int64_t kv_columns() const { return kv_heads * head_dim; }
   [[nodiscard]] std::int64_t qk_columns() const { return (heads + kv_heads) * head_dim; }
   [[nodiscard]] std::int64_t qkv_columns() const { return (heads + 2 * kv_heads) * head_dim; }
+  [[nodiscard]] LowRank<P> low_rank(const Factors<const T, kSpace>& factors) const {
+    return {factors, adapter_scale};
+  }
   void project(View<const T, 2, kSpace> normed, Saved& saved, Context<P>& context) const;
   void turn(View<const std::int32_t, 1, kSpace> positions, Saved& saved, Context<P>& context) const;
   struct HeadGradients {
@@ -89,7 +100,10 @@ struct Attention {
                           const HeadGradients& d, const Saved& saved, Context<P>& context) const;
   void backward_turn(const HeadGradients& d, View<const std::int32_t, 1, kSpace> positions,
                      const Saved& saved, const Gradients& gradients, Context<P>& context) const;
-  void project_out(View<const T, 2, kSpace> attended, View<T, 2, kSpace> delta, Context<P>& context) const;
+  void project_out(View<const T, 2, kSpace> attended, View<T, 2, kSpace> delta, Saved& saved,
+                   Context<P>& context) const;
+  void backward_project(View<const T, 2, kSpace> dqkv, const BlockGradient<P>& gradient, const Saved& saved,
+                        const Gradients& gradients, Context<P>& context) const;
 };
 
 }  // namespace moebius::layers

@@ -29,8 +29,9 @@ struct Context {
   [[nodiscard]] std::int64_t degree(Axis axis) const { return exchange.mesh().degree(axis); }
   /// Where backward makes what the gradient of a weight is a product of: it lasts until the product's turn.
   [[nodiscard]] Arena<P::kSpace>& product_inputs() { return later == nullptr ? workspace : later->memory(); }
-  /// Now, or later.
+  /// Now, or later; nothing where the weight does not learn, whose gradient is an empty view.
   void weight_gradient(const typename WeightProducts<P>::Product& product) {
+    if (!WeightProducts<P>::is_wanted(product)) return;
     if (later == nullptr)
       WeightProducts<P>::compute(product, queue);
     else
@@ -39,7 +40,7 @@ struct Context {
 };
 
 /// dw [out, in] = dy^T [out, rows] x [rows, in], or added to dw, as the context says: now, or later. dy and x
-/// are product inputs or what forward kept.
+/// are product inputs or what forward kept. An empty dw: nothing.
 template <Platform P>
 void weight_gradient(Matrix<const typename P::Storage, P::kSpace> dy,
                      Matrix<const typename P::Storage, P::kSpace> x,

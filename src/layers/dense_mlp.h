@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include "layers/context.h"
+#include "layers/low_rank.h"
 
 namespace moebius::layers {
 
@@ -10,6 +10,9 @@ template <class E, Space S>
 struct DenseMlpParameters {
   View<E, 2, S> gate_up;  // [2 * width / tensor, hidden]; gate above up
   View<E, 2, S> down;     // [hidden, width / tensor]
+  struct {
+    Factors<E, S> gate, up, down;
+  } adapter;
 };
 
 /// down(silu(gate(x)) * up(x)), its width split over the tensor ranks.
@@ -25,10 +28,14 @@ struct DenseMlp {
     View<const T, 2, kSpace> normed;  // [tokens / tensor, hidden]; the input
     View<T, 2, kSpace> gate_up;       // [tokens, 2 * width / tensor]; can be remade
     View<T, 2, kSpace> active;        // [tokens, width / tensor]; what goes into `down`; can be remade
+    struct {
+      View<T, 2, kSpace> gate, up, down;  // [tokens, rank]; see LowRank::forward; gate and up can be remade
+    } projected;
   };
 
   std::string name;  // for the exchange
   Weights weights;
+  float adapter_scale = 1;
 
   /// delta [tokens / tensor, hidden], overwritten.
   void forward(View<const T, 2, kSpace> normed, View<T, 2, kSpace> delta, Saved& saved,
@@ -37,6 +44,11 @@ struct DenseMlp {
   void remake(Saved& saved, Context<P>& context) const;
   void backward(const BlockGradient<P>& gradient, const Saved& saved, const Gradients& gradients,
                 Context<P>& context) const;
+
+ private:
+  [[nodiscard]] LowRank<P> low_rank(const Factors<const T, kSpace>& factors) const {
+    return {factors, adapter_scale};
+  }
 };
 
 }  // namespace moebius::layers

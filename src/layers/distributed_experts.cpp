@@ -15,7 +15,9 @@ View<T, 2, S> part(View<T, 2, S> tokens, const Range& range) {
 template <Platform P>
 Experts<P> DistributedExperts<P>::here(const Context<P>& context) const {
   const std::int64_t experts = divide_exactly(all_experts, context.degree(Axis::expert));
-  return {.first = experts * context.exchange.mesh().index(Axis::expert), .weights = weights};
+  return {.first = experts * context.exchange.mesh().index(Axis::expert),
+          .weights = weights,
+          .adapter_scale = adapter_scale};
 }
 
 template <Platform P>
@@ -93,7 +95,7 @@ void DistributedExperts<P>::forward(View<const T, 2, kSpace> x, View<T, 2, kSpac
   if (saved.size() > 1) return forward_batches(x, y, saved, context);
   remake(x, saved, context);
   const ArenaScope scope(context.workspace);
-  const Batch& batch = saved.front();
+  Batch& batch = saved.front();
   const View<T, 2, kSpace> out = context.workspace.template make<T>(batch.experts.rows.shape);
   here(context).forward(batch.experts, out, context);
   to_tokens(out, y, batch, context);

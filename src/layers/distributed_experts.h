@@ -46,6 +46,7 @@ struct DistributedExperts {
   std::int64_t all_experts = 0;
   Overlap overlap = Overlap::none;
   typename Experts<P>::Weights weights;
+  float adapter_scale = 1;
 
   /// Whether a rank has all experts, whole.
   [[nodiscard]] static bool all_here(const Context<P>& context) {

@@ -3,6 +3,7 @@
 #include "kernels/dense/swiglu.h"
 #include "kernels/moe/grouped_gemm.h"
 #include "kernels/moe/permute.h"
+#include "kernels/update/block_copy.h"
 
 namespace moebius::layers {
 
@@ -36,6 +37,11 @@ void Experts<P>::activate(Saved& saved, Context<P>& context) const {
       kernels::GroupedGemmForward<T, kSpace>{
           .x = saved.rows, .w = weights.gate_up, .starts = saved.starts, .y = saved.gate_up},
       context.queue);
+  const Matrix<T, kSpace> gate_up = saved.gate_up;
+  saved.projected.gate = low_rank(weights.adapter.gate, saved)
+                             .forward(saved.rows, gate_up.column_block(0, width), context.remade, context);
+  saved.projected.up = low_rank(weights.adapter.up, saved)
+                           .forward(saved.rows, gate_up.column_block(width, width), context.remade, context);
   kernels::swiglu_forward(kernels::SwigluForward<T, kSpace>{.gate_up = saved.gate_up,
                                                             .weights = saved.weights.flat(),
                                                             .weight_of = saved.assignments,
@@ -44,11 +50,13 @@ void Experts<P>::activate(Saved& saved, Context<P>& context) const {
 }
 
 template <Platform P>
-void Experts<P>::forward(const Saved& saved, View<T, 2, kSpace> y, Context<P>& context) const {
+void Experts<P>::forward(Saved& saved, View<T, 2, kSpace> y, Context<P>& context) const {
   kernels::grouped_gemm_forward(
       kernels::GroupedGemmForward<T, kSpace>{
           .x = saved.active, .w = weights.down, .starts = saved.starts, .y = y},
       context.queue);
+  saved.projected.down = low_rank(weights.adapter.down, saved)
+                             .forward(saved.active, Matrix<T, kSpace>(y), context.activations, context);
 }
 
 template <Platform P>
@@ -71,6 +79,9 @@ void Experts<P>::backward(const RowGradients& rows, View<float, 2, kSpace> dweig
       kernels::GroupedGemmInputGradient<T, kSpace>{
           .dy = rows.dy, .w = weights.down, .starts = saved.starts, .dx = dactive},
       context.queue);
+  low_rank(weights.adapter.down, saved)
+      .backward({.dy = rows.dy, .x = saved.active, .projected = saved.projected.down, .dx = dactive},
+                gradients.adapter.down, context);
   kernels::swiglu_backward(kernels::SwigluBackward<T, kSpace>{.dy = dactive,
                                                               .gate_up = saved.gate_up,
                                                               .weights = saved.weights.flat(),
@@ -87,6 +98,33 @@ void Experts<P>::backward(const RowGradients& rows, View<float, 2, kSpace> dweig
       kernels::GroupedGemmInputGradient<T, kSpace>{
           .dy = dgate_up, .w = weights.gate_up, .starts = saved.starts, .dx = rows.dx},
       context.queue);
+  backward_adapter_in(dgate_up, rows.dx, saved, gradients, context);
+}
+
+/// Of gate and up, from their gradient to that of their input, to which it is added.
+template <Platform P>
+void Experts<P>::backward_adapter_in(View<const T, 2, kSpace> dgate_up, View<T, 2, kSpace> dx,
+                                     const Saved& saved, const Gradients& gradients,
+                                     Context<P>& context) const {
+  if (weights.adapter.gate.empty() && weights.adapter.up.empty()) return;
+  const std::int64_t rows = dgate_up.shape[0], width = weights.down.shape[2];
+  // Grouped products want rows without gaps.
+  const auto part = [&](std::int64_t begin) {
+    const View<T, 2, kSpace> columns = context.product_inputs().template make<T>(rows, width);
+    kernels::block_copy(
+        kernels::BlockCopy<T, T, kSpace>{.x = Matrix<const T, kSpace>(dgate_up).column_block(begin, width),
+                                         .y = columns},
+        context.queue);
+    return columns;
+  };
+  const auto backward = [&](const ExpertFactors<const T, kSpace>& factors, std::int64_t begin,
+                            View<const T, 2, kSpace> projected, const ExpertFactors<G, kSpace>& of) {
+    if (factors.empty()) return;
+    low_rank(factors, saved)
+        .backward({.dy = part(begin), .x = saved.rows, .projected = projected, .dx = dx}, of, context);
+  };
+  backward(weights.adapter.gate, 0, saved.projected.gate, gradients.adapter.gate);
+  backward(weights.adapter.up, width, saved.projected.up, gradients.adapter.up);
 }
 
 template <Platform P>

@@ -1,5 +1,5 @@
 #pragma once
-#include "layers/context.h"
+#include "layers/low_rank.h"
 
 namespace moebius::layers {
 
@@ -9,6 +9,9 @@ template <class E, Space S>
 struct ExpertParameters {
   View<E, 3, S> gate_up;  // [experts, 2 * width, hidden]; gate above up
   View<E, 3, S> down;     // [experts, hidden, width]
+  struct {
+    ExpertFactors<E, S> gate, up, down;
+  } adapter;
 };
 
 /// The experts of this rank on the tokens that it holds, wherever these came from: each token's row goes to
@@ -33,6 +36,9 @@ struct Experts {
     View<T, 2, kSpace> gate_up;                 // [rows, 2 * width]; can be remade
     View<T, 2, kSpace>
         active;  // [rows, width]; times the routing weight: what goes into `down`; can be remade
+    struct {
+      View<T, 2, kSpace> gate, up, down;  // [rows, rank]; see LowRank::forward; gate and up can be remade
+    } projected;
   };
 
   struct Routes {
@@ -43,6 +49,7 @@ struct Experts {
 
   std::int64_t first = 0;  // of all experts
   Weights weights;
+  float adapter_scale = 1;
 
   /// Everything of `saved` that is not remade.
   void plan(const Routes& routes, Saved& saved, Context<P>& context) const;
@@ -51,7 +58,7 @@ struct Experts {
   /// gate_up and active, from rows.
   void activate(Saved& saved, Context<P>& context) const;
   /// y [rows, hidden], overwritten: not summed by token yet.
-  void forward(const Saved& saved, View<T, 2, kSpace> y, Context<P>& context) const;
+  void forward(Saved& saved, View<T, 2, kSpace> y, Context<P>& context) const;
   struct RowGradients {     // [rows, hidden] each
     View<T, 2, kSpace> dy;  // an input of products, see Context
     View<T, 2, kSpace> dx;  // in `rows`, overwritten; dy itself where no product waits for its turn
@@ -66,6 +73,14 @@ struct Experts {
                      Context<P>& context);
   static void sum(View<const T, 2, kSpace> rows, View<T, 2, kSpace> tokens, const Saved& saved,
                   Context<P>& context);
+
+ private:
+  [[nodiscard]] ExpertLowRank<P> low_rank(const ExpertFactors<const T, kSpace>& factors,
+                                          const Saved& saved) const {
+    return {factors, adapter_scale, saved.starts};
+  }
+  void backward_adapter_in(View<const T, 2, kSpace> dgate_up, View<T, 2, kSpace> dx, const Saved& saved,
+                           const Gradients& gradients, Context<P>& context) const;
 };
 
 }  // namespace moebius::layers

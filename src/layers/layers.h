@@ -15,6 +15,9 @@
 ///   distributed_experts.h  all experts, wherever they are; experts.h: those of this rank
 ///   lm_head.h        last hidden states -> log-probabilities, loss, logits
 ///   linear.h         the three products of a linear layer
+///   low_rank.h       an adapter beside a linear layer
+///
+/// Gradients may be empty views, of weights that do not learn.
 ///
 /// Shapes are per rank: [tokens / tensor, hidden] between blocks (sequence parallelism), all tokens inside
 /// attention and dense MLPs. Padding rows are the last tokens of the micro batch.

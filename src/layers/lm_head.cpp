@@ -105,7 +105,7 @@ void LmHead<P>::loss(View<const T, 2, kSpace> hidden, const Targets<kSpace>& tar
   const ArenaScope scope(context.workspace);
   const View<const T, 2, kSpace> whole = gather_tokens(name, hidden, context);
   const View<T, 2, kSpace> dx = context.workspace.template make<T>(targets.count(), whole.shape[1]);
-  if (targets.count() == 0 && context.into == Into::overwrite)
+  if (targets.count() == 0 && context.into == Into::overwrite && !loss.dweight.empty())
     kernels::fill<G>(loss.dweight.flat(), G(0), context.queue);
   const std::int64_t step = chunk_targets(weight.shape[0], logits_bytes);
   for (std::int64_t begin = 0; begin < targets.count(); begin += step) {
@@ -115,7 +115,8 @@ void LmHead<P>::loss(View<const T, 2, kSpace> hidden, const Targets<kSpace>& tar
     chunk.log_probability = loss.log_probabilities.slice(begin, entries.size());
     replace_by_gradient(chunk, loss.weights.slice(begin, entries.size()), context);
     const Into into = begin == 0 ? context.into : Into::add;
-    linear_weight_gradient<T, G, kSpace>(chunk.logits, chunk.x, loss.dweight, into, context.queue);
+    if (!loss.dweight.empty())
+      linear_weight_gradient<T, G, kSpace>(chunk.logits, chunk.x, loss.dweight, into, context.queue);
     linear_input_gradient<T, kSpace>(chunk.logits, weight, dx.slice(begin, entries.size()), Into::overwrite,
                                      context.queue);
   }

@@ -32,7 +32,8 @@ struct LmHead {
     View<const float, 1, kSpace> weights;      // [targets]
     View<float, 1, kSpace> log_probabilities;  // [targets]; overwritten
     View<T, 2, kSpace> dhidden;                // [tokens / tensor, hidden]; overwritten
-    View<G, 2, kSpace> dweight;                // [vocab / tensor, hidden]; as the context's `into` says
+    View<G, 2, kSpace> dweight;                // [vocab / tensor, hidden]; as the context's `into` says;
+                                               // empty: not wanted
   };
 
   std::string name;                 // for the exchange

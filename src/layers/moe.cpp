@@ -49,6 +49,9 @@ auto Moe<P>::route(View<const std::int32_t, 1, kSpace> positions, const std::vec
   const View<float, 2, kSpace> sums =
       context.workspace.template make<float>(count - 1, statistics_size(experts));
   linear<T, float, kSpace>(saved.normed, weights.router, saved.probabilities, context.queue);
+  saved.projected =
+      router_adapter().forward(Matrix<const T, kSpace>(saved.normed),
+                               Matrix<float, kSpace>(saved.probabilities), context.activations, context);
   for (std::int64_t b = 0; b < count; ++b) {
     const View<float, 1, kSpace> statistics = b == 0 ? saved.statistics : sums.slice(b - 1, 1).flat();
     kernels::RouterForward<kSpace> op = of_tokens(whole, batches[std::size_t(b)]);
@@ -124,8 +127,15 @@ void Moe<P>::backward(const BlockGradient<P>& gradient, AuxCoefficients coeffici
   experts().backward(gradient, dweights, saved.experts, gradients.experts, context);
   mark(Part::router, context.queue);
   const View<const T, 2, kSpace> dlogits = backward_router(dweights, coefficients, saved, context);
-  linear_weight_gradient<T, G, kSpace>(dlogits, saved.normed, gradients.router, context.into, context.queue);
+  if (!gradients.router.empty())
+    linear_weight_gradient<T, G, kSpace>(dlogits, saved.normed, gradients.router, context.into,
+                                         context.queue);
   linear_input_gradient<T, kSpace>(dlogits, weights.router, gradient.dnormed, Into::add, context.queue);
+  Context<P> now = context;  // dlogits are gone when this returns
+  now.later = nullptr;
+  router_adapter().backward(
+      {.dy = dlogits, .x = saved.normed, .projected = saved.projected, .dx = gradient.dnormed},
+      gradients.router_adapter, now);
 }
 
 RouterReport report(View<const float, 1, Space::host> statistics, std::int64_t real_tokens,

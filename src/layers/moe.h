@@ -11,6 +11,7 @@ template <class E, Space S>
 struct MoeParameters {
   View<E, 2, S> router;  // [all experts, hidden]; whole on every rank
   ExpertParameters<E, S> experts;
+  Factors<E, S> router_adapter;
 };
 
 /// Factors of the auxiliary losses of one micro batch: the job's coefficient / micro batches in the global
@@ -33,6 +34,7 @@ struct Moe {
     View<const T, 2, kSpace> normed;       // [tokens / tensor, hidden]; the input
     View<float, 2, kSpace> probabilities;  // [tokens / tensor, all experts]
     View<float, 1, kSpace> log_sum_exp;    // [tokens / tensor]
+    View<T, 2, kSpace> projected;          // [tokens / tensor, rank]; of the router, see LowRank::forward
     View<std::int32_t, 2, kSpace> ids;     // [tokens / tensor, top_k]
     // Given by the caller, who reads it later. Of the whole micro batch: tokens sent to each expert, sums of
     // each expert's probability, and the sum of log_sum_exp^2. [statistics_size()]
@@ -48,6 +50,7 @@ struct Moe {
   kernels::Routing routing = kernels::Routing::learned;
   Overlap overlap = Overlap::none;
   Weights weights;
+  float adapter_scale = 1;
 
   struct Input {
     View<const T, 2, kSpace> normed;                // [tokens / tensor, hidden]
@@ -69,8 +72,13 @@ struct Moe {
 
   [[nodiscard]] std::int64_t all_experts() const { return weights.router.shape[0]; }
   [[nodiscard]] DistributedExperts<P> experts() const {
-    return {.name = name, .all_experts = all_experts(), .overlap = overlap, .weights = weights.experts};
+    return {.name = name,
+            .all_experts = all_experts(),
+            .overlap = overlap,
+            .weights = weights.experts,
+            .adapter_scale = adapter_scale};
   }
+  [[nodiscard]] LowRank<P> router_adapter() const { return {weights.router_adapter, adapter_scale}; }
   [[nodiscard]] Routed route(View<const std::int32_t, 1, kSpace> positions, const std::vector<Range>& batches,
                              Saved& saved, Context<P>& context) const;
   [[nodiscard]] View<const T, 2, kSpace> backward_router(View<const float, 2, kSpace> dweights,

@@ -42,6 +42,11 @@ class WeightProducts {
     }
     waiting_.clear();
   }
+  /// Whether there is somewhere to put the result.
+  [[nodiscard]] static bool is_wanted(const Product& product) {
+    const auto* dense = std::get_if<Dense>(&product);
+    return dense != nullptr ? dense->c.data != nullptr : std::get<Grouped>(product).dw.data != nullptr;
+  }
   static void compute(const Product& product, Queue<kSpace> queue) {
     if (const auto* dense = std::get_if<Dense>(&product)) {
       kernels::gemm(*dense, queue);
