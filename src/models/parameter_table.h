@@ -28,6 +28,13 @@ struct InitialValue {
 };
 
 enum class Decay : std::uint8_t { yes, no };
+/// What the computation does with a weight, as far as adapters ask (models/adapter.h).
+enum class Role : std::uint8_t {
+  other,
+  linear,      // [..., out, in], of a linear layer inside a block
+  router,      // the same, of the layer that chooses experts
+  vocabulary,  // of the embedding or the output projection
+};
 /// Where the shard lies in memory: at the next aligned place, or right behind the row before it, so that the
 /// two can be read as one taller matrix (queries, keys and values; their biases).
 enum class Placement : std::uint8_t { aligned, behind_previous };
@@ -43,6 +50,7 @@ struct Parameter {
   Decay decay = Decay::yes;  // no: biases and 1-D parameters
   Placement placement = Placement::aligned;
   Site site;  // which pipeline stages hold it
+  Role role = Role::other;
 
   [[nodiscard]] std::int64_t size() const;
 };

@@ -4,12 +4,14 @@
 #include <vector>
 
 #include "kernels/update/elementwise.h"
+#include "models/adapter.h"
 #include "models/decoder/decoder.h"
 #include "models/models.h"
 
 namespace moebius::test {
 
-/// A model on this rank with everything around it: layout, weights, gradients, memory.
+/// A model on this rank with everything around it: layout, weights, gradients, memory. With an adapter,
+/// layout, weights and gradients are those of its factors.
 template <Platform P>
 class Rig {
  public:
@@ -19,22 +21,28 @@ class Rig {
   using G = typename P::Gradient;
 
   Rig(const models::ModelConfig& config, parallel::Exchange<kSpace>& exchange,
-      Options options = {.longest = 512}, Queue<kSpace> queue = {})
+      Options options = {.longest = 512}, Queue<kSpace> queue = {},
+      const std::optional<models::AdapterSettings>& adapter = {})
       : config_(config),
         exchange_(exchange),
         queue_(queue),
-        layout_(models::parameter_table(config), exchange.mesh(), options.stages),
-        weights_(layout_, weight_memory_),
+        model_layout_(models::parameter_table(config), exchange.mesh(), options.stages),
+        layout_(adapter ? models::adapter_table(model_layout_.table(), *adapter) : model_layout_.table(),
+                exchange.mesh(), options.stages),
+        model_weights_(model_layout_, weight_memory_),
+        weights_(adapter ? models::Shards<typename P::Storage, kSpace>(layout_, weight_memory_)
+                         : model_weights_),
         gradients_(layout_, gradient_memory_),
         decoder_(config,
-                 {.weights = weights_,
+                 {.weights = model_weights_,
                   .exchange = exchange,
                   .activations = activations_,
                   .remade = remade_,
                   .workspace = workspace_,
                   .staging = staging_,
-                  .queue = queue},
-                 prepared(options)) {
+                  .queue = queue,
+                  .adapter = adapter ? &weights_ : nullptr},
+                 prepared(options, adapter)) {
     clear_gradients();
   }
 
@@ -46,6 +54,7 @@ class Rig {
   Decoder& decoder() { return decoder_; }
   const models::ShardLayout& layout() const { return layout_; }
   const models::Shards<typename P::Storage, kSpace>& weights() const { return weights_; }
+  const models::Shards<typename P::Storage, kSpace>& model_weights() const { return model_weights_; }
   const models::Shards<G, kSpace>& gradients() const { return gradients_; }
   const models::ModelConfig& config() const { return config_; }
   Arena<kSpace>& activations() { return activations_; }
@@ -64,19 +73,22 @@ class Rig {
   }
 
  private:
-  Options prepared(Options options) {
-    models::initialise<typename P::Storage, kSpace>(weights_, 7, queue_);
+  Options prepared(Options options, const std::optional<models::AdapterSettings>& adapter) {
+    models::initialise<typename P::Storage, kSpace>(model_weights_, 7, queue_);
+    if (!adapter) return options;
+    options.adapter_scale = adapter->scale();
+    models::initialise<typename P::Storage, kSpace>(weights_, 8, queue_);
     return options;
   }
 
   models::ModelConfig config_;
   parallel::Exchange<kSpace>& exchange_;
   Queue<kSpace> queue_;
-  models::ShardLayout layout_;
+  models::ShardLayout model_layout_, layout_;
   Arena<kSpace> weight_memory_{"weights"}, gradient_memory_{"gradients"};
   Arena<kSpace> activations_{"activations"}, remade_{"remade"}, workspace_{"workspace"};
   Staging<kSpace> staging_{"staging"};
-  models::Shards<typename P::Storage, kSpace> weights_;
+  models::Shards<typename P::Storage, kSpace> model_weights_, weights_;
   models::Shards<G, kSpace> gradients_;
   Decoder decoder_;
 };

@@ -65,8 +65,8 @@ void Decoder<P>::make_chunk(std::int64_t stage, std::int64_t chunk) {
 template <Platform P>
 DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index) const {
   const std::string name = fmt::format("layers.{}.", index);
-  const Bindings<const T, kSpace> bindings(parts_.weights);
-  const float epsilon = float(config_.rms_epsilon);
+  const Bindings<const T, kSpace> bindings(parts_.weights, parts_.adapter);
+  const float epsilon = float(config_.rms_epsilon), scale = float(options_.adapter_scale);
   const std::int64_t tensor = parts_.exchange.mesh().degree(Axis::tensor);
   DecoderLayer<P> layer{.attention_norm = {bindings.vector(name + "attention_norm"), epsilon},
                         .attention = {.name = name + "attention",
@@ -75,7 +75,8 @@ DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index) const {
                                       .head_dim = config_.head_dim,
                                       .epsilon = epsilon,
                                       .rope = rope_,
-                                      .weights = bindings.attention(name)},
+                                      .weights = bindings.attention(name),
+                                      .adapter_scale = scale},
                         .mlp_norm = {bindings.vector(name + "mlp_norm"), epsilon},
                         .name = name};
   if (config_.is_moe_layer[std::size_t(index)]) {
@@ -84,9 +85,11 @@ DecoderLayer<P> Decoder<P>::make_layer(std::int64_t index) const {
                                .weight_sum = weight_sum_of(config_),
                                .routing = options_.routing,
                                .overlap = options_.overlap,
-                               .weights = bindings.moe(name)};
+                               .weights = bindings.moe(name),
+                               .adapter_scale = scale};
   } else {
-    layer.mlp = layers::DenseMlp<P>{.name = name + "mlp", .weights = bindings.dense_mlp(name)};
+    layer.mlp = layers::DenseMlp<P>{
+        .name = name + "mlp", .weights = bindings.dense_mlp(name), .adapter_scale = scale};
   }
   return layer;
 }
@@ -345,12 +348,13 @@ void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>
       backward_layer(layer(chunk, i), pass, kept);
     }
   }
-  if (!chunk.is_first) return;
+  const View<G, 2, kSpace> dtable = of.matrix("embedding");
+  if (!chunk.is_first || dtable.data == nullptr) return;
   context.later = nullptr;
   // Tied, and the whole model here: the output projection has written the table's gradient already.
   const bool head_is_here = chunks_.back().is_last;
   const kernels::Into into = config_.tied_embeddings && head_is_here ? kernels::Into::add : gradients.into;
-  embedding_.backward(batch.ids, pass.dstream, of.matrix("embedding"), into, context);
+  embedding_.backward(batch.ids, pass.dstream, dtable, into, context);
 }
 
 template <Platform P>

@@ -88,6 +88,8 @@ class Decoder {
     /// Told the beginning of the names of weights before forward queues what reads them; empty: nobody asks.
     /// Backward reads what forward has read.
     std::function<void(std::string_view names)> before_reading = {};
+    /// Factors that the weights work with (models/adapter.h); null: the weights alone.
+    const Shards<T, kSpace>* adapter = nullptr;
   };
   struct Options {
     std::int64_t longest = 0;  // tokens of the longest sequence
@@ -96,6 +98,7 @@ class Decoder {
     Recompute recompute = Recompute::nothing;
     std::int64_t group_layers = 1;  // with Recompute::full
     Stages stages = {};
+    double adapter_scale = 1;  // of the factors' product
   };
   Decoder(const ModelConfig& config, const Parts& parts, const Options& options);
 

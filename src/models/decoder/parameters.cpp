@@ -20,7 +20,8 @@ class Rows {
                       .shape = std::move(shape),
                       .splits = std::move(splits),
                       .init = {InitialValue::Kind::normal, config_.init_deviation},
-                      .site = site_});
+                      .site = site_,
+                      .role = Role::linear});
   }
   void norm(std::string name, std::string hub, std::int64_t size) {
     vector(std::move(name), std::move(hub), size, InitialValue::Kind::ones);
@@ -29,6 +30,7 @@ class Rows {
     vector(std::move(name), std::move(hub), size, InitialValue::Kind::zeros);
   }
   Parameter& last() { return table_.back(); }
+  void role(Role role) { last().role = role; }
   void behind_previous() { last().placement = Placement::behind_previous; }
   void split(Axis axis, int dim) { last().splits.push_back({axis, dim}); }
 
@@ -92,6 +94,7 @@ void append_experts(const ModelConfig& config, const LayerNames& layer, const st
   const std::vector<Split> splits{{Axis::expert, 0}, {Axis::expert_tensor, 2}};
   const std::string expert = hub + "experts.{expert}.";
   rows.matrix(layer.own + "router", {hub + "gate.weight"}, {config.experts, config.hidden}, {});
+  rows.role(Role::router);
   rows.matrix(layer.own + "experts.gate_up", {expert + "gate_proj.weight", expert + "up_proj.weight"},
               {config.experts, 2, config.expert_width, config.hidden}, splits);
   rows.matrix(layer.own + "experts.down", {expert + "down_proj.weight"},
@@ -105,6 +108,7 @@ ParameterTable decoder_parameters(const ModelConfig& config, const HubNames& nam
   Rows rows(config, table);
   rows.at({config.tied_embeddings ? Site::Kind::both_ends : Site::Kind::embedding});
   rows.matrix("embedding", {"model.embed_tokens.weight"}, {config.vocab, config.hidden}, {{Axis::tensor, 0}});
+  rows.role(Role::vocabulary);
   for (std::int64_t n = 0; n < config.layers; ++n) {
     rows.at({Site::Kind::layer, n});
     const LayerNames layer{fmt::format("layers.{}.", n), fmt::format("model.layers.{}.", n)};
@@ -121,6 +125,7 @@ ParameterTable decoder_parameters(const ModelConfig& config, const HubNames& nam
   rows.norm("norm", "model.norm.weight", config.hidden);
   if (!config.tied_embeddings) {
     rows.matrix("lm_head", {"lm_head.weight"}, {config.vocab, config.hidden}, {{Axis::tensor, 0}});
+    rows.role(Role::vocabulary);
   }
   return table;
 }
