@@ -59,6 +59,13 @@ HubFolder::HubFolder(fs::path folder) : path_(std::move(folder)) {
   }
 }
 
+HubFolder::HubFolder(fs::path folder, const std::string& file) : path_(std::move(folder)) {
+  if (!fs::is_directory(path_)) throw InputError(path_.string() + ": no such folder");
+  if (!fs::exists(path_ / file))
+    throw InputError(fmt::format("{}: no {} in this folder", path_.string(), file));
+  open_file(file);
+}
+
 const HubFolder::Place* HubFolder::find(const std::string& name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;

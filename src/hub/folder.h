@@ -19,6 +19,8 @@ class HubFolder {
     const TensorInfo* tensor = nullptr;
   };
   explicit HubFolder(std::filesystem::path folder);
+  /// One that has its tensors in this file alone.
+  HubFolder(std::filesystem::path folder, const std::string& file);
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   /// Null where the folder has no such tensor.

@@ -7,8 +7,10 @@
 ///   folder.h              the files of a folder as one set of tensors; does it fit a model
 ///   weights.h             parameters by slab from any place; into this rank's shards
 ///   model_source.h        what commands call MODEL: a folder or a checkpoint; import
+///   adapter_folder.h      an adapter as PEFT writes it
 ///   file_plan.h           where each byte of a written folder lies
 ///   write.h               writing a folder on all ranks; export
+#include "hub/adapter_folder.h"
 #include "hub/file_plan.h"
 #include "hub/folder.h"
 #include "hub/model_source.h"

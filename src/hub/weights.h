@@ -37,6 +37,8 @@ class HubWeights final : public WeightSource {
   [[nodiscard]] std::vector<std::string> warnings() const override;
   /// One slab of one parameter, in its stored type, into out[slab elements].
   void read_slab(std::size_t parameter, const models::Slab& slab, void* out) const;
+  /// Names of tensors of the folder that are no parameter's, see check_fit.
+  [[nodiscard]] const std::vector<std::string>& unused() const { return unused_; }
 
  private:
   const HubFolder* folder_;
