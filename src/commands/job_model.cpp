@@ -1,6 +1,11 @@
 #include "commands/job_model.h"
 
+#include <fmt/format.h>
+
 #include "base/file.h"
+#include "job/report.h"
+#include "job/write.h"
+#include "plan/rules.h"
 
 namespace moebius::commands {
 namespace {
@@ -20,6 +25,13 @@ models::ModelFiles files_of_random_start(const job::Model& model) {
   return files;
 }
 
+/// Whether both choose the same layers.
+bool is_same_choice(const models::ModelConfig& config, const std::vector<std::string>& a,
+                    const std::vector<std::string>& b) {
+  const models::ParameterTable table = models::parameter_table(config);
+  return models::target_modules(table, a) == models::target_modules(table, b);
+}
+
 }  // namespace
 
 JobModel open_job_model(const job::Job& job) {
@@ -37,6 +49,32 @@ JobModel open_job_model(const job::Job& job) {
   model.config = models::read_config(model.files.at("config.json"), name);
   model.language = std::make_unique<Language>(model.files, origin, model.config.vocab);
   return model;
+}
+
+void open_adapter(job::Job& job, JobModel& model) {
+  if (!job.lora || job.lora->adapter.empty()) return;
+  plan::check_against_model(job, model.config);
+  model.adapter = std::make_unique<hub::AdapterFolder>(job.lora->adapter);
+  const models::AdapterSettings& found = model.adapter->settings();
+  (void)model.adapter->weights(models::parameter_table(model.config));  // does it fit?
+  using Scaling = models::AdapterSettings::Scaling;
+  job::Lora lora = *job.lora;
+  job::Report report(job);
+  const auto take = [&](const char* key, auto& setting, const auto& of_folder, bool is_same) {
+    report.refuse_if(job.places.contains(key) && !is_same, {key},
+                     fmt::format("{} differs from the adapter in {} (leave it out: the folder says it)",
+                                 job::setting_text(job, key), lora.adapter));
+    setting = of_folder;
+  };
+  const bool is_root = found.scaling == Scaling::by_root_of_rank;
+  take("lora.rank", lora.rank, found.rank, lora.rank == found.rank);
+  take("lora.alpha", lora.alpha, found.alpha, lora.alpha == found.alpha);
+  take("lora.rslora", lora.rslora, is_root, lora.rslora == is_root);
+  take("lora.targets", lora.targets, found.targets,
+       is_same_choice(model.config, lora.targets, found.targets));
+  if (!job.places.contains("lora.dropout")) lora.dropout = found.dropout;
+  job::throw_if_any(report.take());
+  job.lora = lora;
 }
 
 }  // namespace moebius::commands

@@ -61,8 +61,12 @@ plan::Machine machine_for(const PlanCommand& command, const job::Job& job, Sessi
 
 ExitCode plan(const PlanCommand& command, Session& session) {
   auto& cluster = session.cluster;
-  const job::Job job = load_job(command.job, job::Purpose::plan, session);
-  const JobModel model = cluster.together("open the model", [&] { return open_job_model(job); });
+  job::Job job = load_job(command.job, job::Purpose::plan, session);
+  const JobModel model = cluster.together("open the model", [&] {
+    JobModel opened = open_job_model(job);
+    open_adapter(job, opened);
+    return opened;
+  });
   const plan::Machine machine = machine_for(command, job, session);
   const plan::Question question{.job = job,
                                 .config = model.config,

@@ -54,6 +54,22 @@ layers::Overlap overlap_of(job::Overlap overlap) {
   throw std::logic_error("an overlap of no kind");
 }
 
+std::optional<models::AdapterSettings> adapter_of(const job::Job& job) {
+  if (!job.lora) return std::nullopt;
+  using Scaling = models::AdapterSettings::Scaling;
+  return models::AdapterSettings{.rank = job.lora->rank,
+                                 .alpha = job.lora->alpha,
+                                 .scaling = job.lora->rslora ? Scaling::by_root_of_rank : Scaling::by_rank,
+                                 .dropout = job.lora->dropout,
+                                 .targets = job.lora->targets};
+}
+
+models::ParameterTable trained_table(const job::Job& job, const models::ModelConfig& config) {
+  models::ParameterTable model = models::parameter_table(config);
+  const auto adapter = adapter_of(job);
+  return adapter ? models::adapter_table(model, *adapter) : std::move(model);
+}
+
 void check_against_model(const job::Job& job, const models::ModelConfig& config) {
   job::Report report(job);
   for (const models::MeshProblem& problem : models::check_mesh(config, degrees_of(job.parallel)))
@@ -73,6 +89,11 @@ void check_against_model(const job::Job& job, const models::ModelConfig& config)
   refuse_without_experts("moe.aux_loss_coeff", job.moe.aux_loss_coeff != 0);
   refuse_without_experts("moe.z_loss_coeff", job.moe.z_loss_coeff != 0);
   refuse_without_experts("moe.routing", job.moe.routing != job::Routing::learned);
+  if (job.lora) {
+    for (const std::string& text :
+         models::target_problems(models::parameter_table(config), job.lora->targets))
+      report.refuse_if(true, {"lora.targets", "lora"}, "lora.targets: " + text);
+  }
   job::throw_if_any(report.take());
 }
 

@@ -3,6 +3,7 @@
 #include "job/job.h"
 #include "kernels/moe/router.h"
 #include "layers/distributed_experts.h"
+#include "models/adapter.h"
 #include "models/config.h"
 #include "models/decoder/recompute.h"
 #include "models/stages.h"
@@ -17,6 +18,10 @@ namespace moebius::plan {
 [[nodiscard]] models::Recompute recompute_of(job::Recompute recompute);
 [[nodiscard]] kernels::Routing routing_of(job::Routing routing);
 [[nodiscard]] layers::Overlap overlap_of(job::Overlap overlap);
+/// Nothing where the whole model learns.
+[[nodiscard]] std::optional<models::AdapterSettings> adapter_of(const job::Job& job);
+/// What learns: the model's weights, or its adapter's.
+[[nodiscard]] models::ParameterTable trained_table(const job::Job& job, const models::ModelConfig& config);
 
 /// The rules that need the model's sizes. Throws UsageError with every problem.
 void check_against_model(const job::Job& job, const models::ModelConfig& config);

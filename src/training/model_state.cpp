@@ -25,6 +25,14 @@ Queue<S> timed_by(PhaseClock<S>& clock, Queue<S> queue) {
   return queue;
 }
 
+template <Platform P>
+std::unique_ptr<FrozenModel<P>> frozen_model(const job::Job& job, const models::ModelConfig& config,
+                                             const cluster::Mesh& mesh, Arena<P::kSpace>& memory) {
+  if (!job.lora) return nullptr;
+  return std::make_unique<FrozenModel<P>>(
+      models::ShardLayout(models::parameter_table(config), mesh, plan::stages_of(job, config)), memory);
+}
+
 optimizer::AdamSettings adam_settings(const job::Optimizer& settings) {
   return {.beta1 = settings.beta1,
           .beta2 = settings.beta2,
@@ -42,32 +50,35 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
                           Queue<kSpace> given_queue)
     : exchange(std::move(given_exchange)),
       queue(timed_by(clock, given_queue)),
-      table(models::parameter_table(config)),
+      table(plan::trained_table(job, config)),
       stages(plan::stages_of(job, config)),
       schedule(plan::schedule_of(job, exchange->mesh())),
       layout(table, exchange->mesh(), stages),
       ownership(layout, exchange->mesh()),
       activations("activations", plan::load_of(schedule, exchange->mesh()).in_flight),
       pending("inputs of pending products", plan::load_of(schedule, exchange->mesh()).pending),
+      frozen(frozen_model<P>(job, config, exchange->mesh(), weight_memory)),
       weights(models::make_weight_state<typename P::Storage, kSpace>(
           ownership, plan::truth_of(job.optimizer.master), weight_memory, optimizer_memory, queue)),
       gradients(zeroed(models::Shards<typename P::Gradient, kSpace>(layout, gradient_memory), queue)),
       adam(ownership, adam_settings(job.optimizer), *exchange, optimizer_memory, queue),
       decoder(config,
-              {.weights = weights.weights,
+              {.weights = frozen ? frozen->weights : weights.weights,
                .exchange = *exchange,
                .activations = activations.first(),
                .remade = remade,
                .workspace = workspace,
                .staging = staging,
                .queue = queue,
-               .before_reading = [this](std::string_view names) { adam.wait_for_weights(names, queue); }},
+               .before_reading = [this](std::string_view names) { adam.wait_for_weights(names, queue); },
+               .adapter = frozen ? &weights.weights : nullptr},
               {.longest = job.data.max_length,
                .routing = plan::routing_of(job.moe.routing),
                .overlap = plan::overlap_of(job.moe.overlap),
                .recompute = plan::recompute_of(job.train.recompute),
                .group_layers = job.train.recompute_layers,
-               .stages = stages}) {}
+               .stages = stages,
+               .adapter_scale = job.lora ? plan::adapter_of(job)->scale() : 1}) {}
 
 template <Platform P>
 void ModelState<P>::reserve(const models::ModelMemory& planned) {

@@ -14,7 +14,18 @@
 
 namespace moebius::training {
 
-/// This rank's part of a model in training: memory by purpose, and the program that runs on it.
+/// A model whose weights do not learn, because an adapter does: they are there once, in their storage type.
+template <Platform P>
+struct FrozenModel {
+  models::ShardLayout layout;
+  models::Shards<typename P::Storage, P::kSpace> weights;
+
+  FrozenModel(models::ShardLayout given_layout, Arena<P::kSpace>& memory)
+      : layout(std::move(given_layout)), weights(layout, memory) {}
+};
+
+/// This rank's part of a model in training: memory by purpose, and the program that runs on it. What learns
+/// is the model, or, with an adapter, its factors: `table` to `adam` are of those.
 template <Platform P>
 struct ModelState {
   static constexpr Space kSpace = P::kSpace;
@@ -32,6 +43,7 @@ struct ModelState {
   ArenaSlots<kSpace> pending;      // and for each whose backward has left the gradients of weights for later
   Arena<kSpace> messages{"messages"}, remade{"activations made again"}, workspace{"workspace"};
   Staging<kSpace> staging{"staging"};
+  std::unique_ptr<FrozenModel<P>> frozen;  // null: all weights learn
   models::WeightState<typename P::Storage, kSpace> weights;
   models::Shards<typename P::Gradient, kSpace> gradients;  // of the step; zeros in the gaps between rows
   optimizer::Adam<P> adam;

@@ -44,6 +44,7 @@ std::optional<Contents> RunFiles<P>::peek() {
 template <Platform P>
 Place RunFiles<P>::load(ModelState<P>& state) {
   const Stopwatch watch;
+  if (state.frozen) cluster_.together("load the frozen weights", [&] { start_frozen(state); });
   auto& moments = state.adam.moments();
   bool has_moments = false, is_rounded = false;
   const auto loaded = find([&](const Reader& reader) {
@@ -70,9 +71,22 @@ Place RunFiles<P>::load(ModelState<P>& state) {
 }
 
 template <Platform P>
-void RunFiles<P>::start(ModelState<P>& state) const {
+void RunFiles<P>::start_frozen(ModelState<P>& state) const {
+  models::WeightState<typename P::Storage, P::kSpace> weights{
+      .weights = state.frozen->weights, .master = {}, .remainder = {}};
+  models::clear(weights, state.queue);
   if (start_.read_weights) {
-    checkpoint::read_into(start_.read_weights, state.weights, state.queue);
+    checkpoint::read_into(start_.read_weights, weights, state.queue);
+  } else {
+    models::initialise(weights, std::uint64_t(start_.job.general.seed), state.queue);
+  }
+}
+
+template <Platform P>
+void RunFiles<P>::start(ModelState<P>& state) const {
+  const checkpoint::SlabReading& reading = state.frozen ? start_.read_adapter : start_.read_weights;
+  if (reading) {
+    checkpoint::read_into(reading, state.weights, state.queue);
   } else {
     models::initialise(state.weights, std::uint64_t(start_.job.general.seed), state.queue);
   }

@@ -34,8 +34,10 @@ class RunFiles {
  private:
   [[nodiscard]] std::optional<checkpoint::Loaded> find(const checkpoint::LoadStep& load);
   [[nodiscard]] checkpoint::Contents contents(Place place) const;
-  /// Fills the weights for a run from the beginning.
+  /// Fills what learns, for a run from the beginning.
   void start(ModelState<P>& state) const;
+  /// Fills the weights that do not learn, which no checkpoint holds.
+  void start_frozen(ModelState<P>& state) const;
 
   const Start& start_;
   cluster::Cluster& cluster_;

@@ -267,7 +267,7 @@ template <Platform P>
 Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
   const auto& [given, mesh, cluster, environment, log] = running;
   job::Job job = given.job;  // its seed and its day may become those of the checkpoint
-  const Start start{job, given.config, given.files, given.text, given.read_weights};
+  const Start start{job, given.config, given.files, given.text, given.read_weights, given.read_adapter};
   const std::filesystem::path output = job.general.output;
   const checkpoint::OutputLock lock(output, cluster, log);
   RunFiles<P> files(start, cluster, log);
@@ -276,7 +276,7 @@ Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
     take_date(*resumed, job);
   }
   const bool saves = job.checkpoint.saves();
-  checkpoint::check_output(output, saves ? files.checkpoint_bytes(models::parameter_table(start.config)) : 0,
+  checkpoint::check_output(output, saves ? files.checkpoint_bytes(plan::trained_table(job, start.config)) : 0,
                            cluster);
 
   const Datasets datasets = prepare_datasets(job, start.text, cluster, log);

@@ -33,6 +33,8 @@ struct Start {
   /// Reads the weights to start from, where there is no checkpoint to resume; empty: a random start. Called
   /// on all ranks; may throw Error on some.
   checkpoint::SlabReading read_weights;
+  /// The same of the factors of an adapter; empty: new ones.
+  checkpoint::SlabReading read_adapter = {};
 };
 
 enum class Outcome : std::uint8_t {
