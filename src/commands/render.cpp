@@ -134,7 +134,7 @@ ExitCode render(const RenderCommand& command, Session& session) {
   const training::TextTools& text = model.language->text();
   const data::Encoder encoder =
       cluster.together("read the template", [&] { return training::make_encoder(job, text); });
-  const data::RowSettings rows = data::row_settings(job.data);
+  const data::RowSettings rows = data::row_settings(job);
 
   const bool is_page = !command.html.empty();
   const std::int64_t limit =

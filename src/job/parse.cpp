@@ -80,6 +80,7 @@ class Reader {
   std::optional<Value> convert_mapping(const Key& key, const toml::table& table);
   bool is_allowed(const Key& key, const Value& value, const toml::node& node);
   void settle_alternatives();
+  void complete();
 
   Parsed parsed_;
   std::string override_;  // "--set key.path" while one is read
@@ -293,8 +294,16 @@ void Reader::settle_alternatives() {
   }
 }
 
+/// Defaults that another key decides.
+void Reader::complete() {
+  Job& job = parsed_.job;
+  const bool has_scale = job.places.contains("data.loss_scale");
+  if (job.objective.kind == ObjectiveKind::dpo && !has_scale) job.data.loss_scale = "last_round";
+}
+
 Parsed Reader::finish() {
   settle_alternatives();
+  complete();
   sort_by_place(parsed_.problems);
   return std::move(parsed_);
 }

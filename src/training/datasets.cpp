@@ -35,7 +35,7 @@ class Collector {
         tools_(tools),
         cluster_(cluster),
         log_(log),
-        rows_(data::row_settings(job.data)),
+        rows_(data::row_settings(job)),
         encoder_(cluster.together("read the template", [&] { return make_encoder(job, tools); })),
         key_(encoding_key(job, tools, encoder_.settings())),
         files_(std::filesystem::path(job.general.output) / "cache", cluster) {}
@@ -106,7 +106,8 @@ class Collector {
     return std::make_unique<data::SyntheticSamples>(
         data::SyntheticSamples::Shape{.count = std::max<std::int64_t>(name.limit, 1),
                                       .length = job_.data.max_length,
-                                      .vocab = tools_.vocab},
+                                      .vocab = tools_.vocab,
+                                      .sequences = rows_.answers == data::Answers::pair ? 2 : 1},
         job_.general.seed);
   }
 

@@ -12,13 +12,14 @@ namespace {
 
 constexpr const char* kMarker = "complete";  // holds the number of parts; written when all of them are whole
 constexpr const char* kPrefix = "rows-";
+constexpr int kVersion = 2;  // of what a store holds
 constexpr std::int64_t kLongestMarker = 64;
 
 /// A name for the encoding of a file: the same only for the same bytes on disk, as far as size and time tell.
 std::string folder_name(const std::string& path, const std::string& key) {
   const auto status = std::filesystem::last_write_time(path).time_since_epoch().count();
-  const std::string all = fmt::format("{}\n{}\n{}\n{}", std::filesystem::absolute(path).string(),
-                                      std::filesystem::file_size(path), status, key);
+  const std::string all = fmt::format("{}\n{}\n{}\n{}\n{}", std::filesystem::absolute(path).string(),
+                                      std::filesystem::file_size(path), status, key, kVersion);
   return fmt::format("{}{:016x}", kPrefix, fingerprint(all));
 }
 

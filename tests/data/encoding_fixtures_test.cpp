@@ -35,9 +35,6 @@ std::vector<std::string> lines_of(const fs::path& path) {
   return lines;
 }
 
-/// Pairs are encoded elsewhere.
-bool is_built(const json& settings) {
-  return settings["mode"] != "dpo";
 }
 
 struct Model {
@@ -79,6 +76,7 @@ job::Job job_of(const json& settings) {
   job.data.agent_template = settings["agent_template"];
   job.data.loss_scale = settings["loss_scale"];
   if (settings["mode"] == "pt") job.objective.kind = job::ObjectiveKind::pretrain;
+  if (settings["mode"] == "dpo") job.objective.kind = job::ObjectiveKind::dpo;
   job.started_on = settings.value("today_date", "");
   job.data.system = settings["system"];
   job.data.max_length = settings["max_length"];
@@ -113,11 +111,15 @@ fs::path rows_file(const fs::path& folder, const json& settings, const fs::path&
   return path;
 }
 
-void check_sample(const Sample& sample, const json& expected) {
-  CHECK(sample.ids == expected["input_ids"].get<std::vector<std::int32_t>>());
-  CHECK(sample.labels == expected["labels"].get<std::vector<std::int32_t>>());
-  const json& weights = expected["loss_scale"];
-  CHECK(sample.loss_scale == (weights.is_null() ? std::vector<float>{} : weights.get<std::vector<float>>()));
+template <class T>
+std::vector<T> listed(const json& list) {
+  return list.is_null() ? std::vector<T>{} : list.get<std::vector<T>>();
+}
+
+void check_sample(const SampleView& sample, const json& expected) {
+  CHECK(std::ranges::equal(sample.ids, listed<std::int32_t>(expected["input_ids"])));
+  CHECK(std::ranges::equal(sample.labels, listed<std::int32_t>(expected["labels"])));
+  CHECK(std::ranges::equal(sample.loss_scale, listed<float>(expected["loss_scale"])));
 }
 
 void check_row(const Encoded& encoded, const json& expected) {
@@ -125,19 +127,27 @@ void check_row(const Encoded& encoded, const json& expected) {
   INFO("left out: " << (dropped == nullptr ? "no" : dropped->text()));
   REQUIRE((dropped != nullptr) == expected.contains("dropped"));
   if (dropped != nullptr) return;
-  if (!expected.contains("split")) return check_sample(std::get<Sample>(encoded), expected);
-  const std::vector<Sample>& parts = std::get<Parts>(encoded).samples;
-  REQUIRE(parts.size() == expected["split"].size());
-  for (std::size_t i = 0; i < parts.size(); ++i) check_sample(parts[i], expected["split"][i]);
+  if (expected.contains("split")) {
+    const std::vector<Sample>& parts = std::get<Parts>(encoded).samples;
+    REQUIRE(parts.size() == expected["split"].size());
+    for (std::size_t i = 0; i < parts.size(); ++i) check_sample(parts[i].view(), expected["split"][i]);
+    return;
+  }
+  const std::vector<SampleView> sequences = std::get<Sample>(encoded).view().sequences();
+  const bool is_pair = expected.contains("chosen");
+  REQUIRE(sequences.size() == (is_pair ? 2 : 1));
+  check_sample(sequences[0], is_pair ? expected["chosen"] : expected);
+  if (is_pair) check_sample(sequences[1], expected["rejected"]);
 }
 
 std::int64_t check_case(const fs::path& folder, const Model& model, const fs::path& scratch) {
   const json settings = read_json(folder / "settings.json");
-  const Encoder encoder(&model.tokenizer, encode_settings(job_of(settings), {}),
+  const job::Job job = job_of(settings);
+  const Encoder encoder(&model.tokenizer, encode_settings(job, {}),
                         tokenizer_words(&model.tokenizer, {.eos_token = model.eos}));
   const RowFile file(rows_file(folder, settings, scratch));
   RowReader reader(file);
-  RowParser parser(file, {});
+  RowParser parser(file, row_settings(job));
   std::int64_t rows = 0;
   for (const std::string& line : lines_of(folder / "expected.jsonl")) {
     INFO(folder.filename().string() << " row " << rows + 1);
@@ -161,14 +171,13 @@ TEST_CASE("rows are encoded as ms-swift encodes them") {
   std::int64_t rows = 0;
   for (const auto& entry : fs::directory_iterator(*shared / "data/fixtures/swift")) {
     const json settings = read_json(entry.path() / "settings.json");
-    if (!is_built(settings)) continue;
     const std::string name = settings["model"];
     auto found = models.find(name);
     if (found == models.end()) found = models.emplace(name, model_of(*shared, name)).first;
     rows += check_case(entry.path(), found->second, scratch.path());
     ++cases;
   }
-  CHECK(cases == 134);
+  CHECK(cases == 145);
   CHECK(rows >= 1100);
 }
 

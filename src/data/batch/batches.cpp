@@ -11,16 +11,29 @@ std::int64_t MicroBatch::trained() const {
   return std::int64_t(targets.size()) - std::count(targets.begin(), targets.end(), kNotTrained);
 }
 
-void MicroBatch::append(const SampleView& sample) {
-  const std::size_t length = sample.ids.size();
-  for (std::size_t i = 0; i < length; ++i) {
-    const bool has_next = i + 1 < length;
-    ids.push_back(sample.ids[i]);
-    positions.push_back(std::int32_t(i));
-    targets.push_back(has_next ? sample.labels[i + 1] : kNotTrained);
-    loss_scale.push_back(has_next && !sample.loss_scale.empty() ? sample.loss_scale[i + 1] : 1.0f);
+std::int64_t MicroBatch::trained_chosen() const {
+  std::int64_t count = 0;
+  for (std::int64_t pair = 0; pair < pairs; ++pair) {
+    const auto begin = targets.begin() + starts[std::size_t(2 * pair)];
+    const auto end = targets.begin() + starts[std::size_t(2 * pair + 1)];
+    count += (end - begin) - std::count(begin, end, kNotTrained);
   }
-  starts.push_back(std::int32_t(ids.size()));
+  return count;
+}
+
+void MicroBatch::append(const SampleView& sample) {
+  for (const SampleView& sequence : sample.sequences()) {
+    const std::size_t length = sequence.ids.size();
+    for (std::size_t i = 0; i < length; ++i) {
+      const bool has_next = i + 1 < length;
+      ids.push_back(sequence.ids[i]);
+      positions.push_back(std::int32_t(i));
+      targets.push_back(has_next ? sequence.labels[i + 1] : kNotTrained);
+      loss_scale.push_back(has_next && !sequence.loss_scale.empty() ? sequence.loss_scale[i + 1] : 1.0f);
+    }
+    starts.push_back(std::int32_t(ids.size()));
+  }
+  pairs += sample.is_pair() ? 1 : 0;
 }
 
 void JoinedSamples::add(std::unique_ptr<SampleSource> source) {
@@ -72,6 +85,7 @@ void Batches::append_pack(std::int64_t pack, MicroBatch& batch) const {
   for (const std::int64_t index : packs_.pack(pack)) {
     samples_.read(index, sample);
     batch.append(sample.view());
+    batch.samples.push_back(index);
   }
 }
 

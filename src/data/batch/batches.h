@@ -8,15 +8,21 @@
 
 namespace moebius::data {
 
-/// One micro batch as the model takes it: its samples end to end, each its own attention span and positions.
+/// One micro batch as the model takes it: sequences end to end, each its own attention span and positions. A
+/// sample is one sequence, a pair two: chosen, then rejected.
 struct MicroBatch {
-  std::vector<std::int32_t> ids, positions;  // [tokens]; positions restart at 0 in every sample
+  std::vector<std::int32_t> ids, positions;  // [tokens]; positions restart at 0 in every sequence
   std::vector<std::int32_t> targets;         // [tokens]; the token to predict after this one, or kNotTrained
   std::vector<float> loss_scale;             // [tokens]; of the target
-  std::vector<std::int32_t> starts{0};       // [samples + 1]; first token of each sample, then the end
+  std::vector<std::int32_t> starts{0};       // [sequences + 1]; first token of each, then the end
+  std::vector<std::int64_t> samples;         // their numbers in their source, where they have one
+  std::int64_t pairs = 0;  // sequences 2 p and 2 p + 1 are pair p; all samples are pairs, or none is
 
   [[nodiscard]] std::int64_t tokens() const { return std::int64_t(ids.size()); }
+  [[nodiscard]] std::int64_t sequences() const { return std::int64_t(starts.size()) - 1; }
   [[nodiscard]] std::int64_t trained() const;
+  /// Trained tokens of the chosen answers.
+  [[nodiscard]] std::int64_t trained_chosen() const;
   /// Lays one more sample behind the others.
   void append(const SampleView& sample);
 };

@@ -18,8 +18,9 @@ struct Packs {
 
 /// Whole samples into packs of at most `capacity` tokens, best fit: within a window of 1000 samples the
 /// longest first, each into the fullest pack that it fits in, a new pack where there is none. The emptiest
-/// pack of a window is not closed: its samples join the next window. lengths[i] is the length of samples[i],
-/// none above capacity. A pure function of its arguments.
+/// pack of a window is not closed: its samples join the next window. lengths[i] is the length of samples[i];
+/// one above capacity (a pair, whose sides are limited one by one) is a pack of its own. A pure function of
+/// its arguments.
 [[nodiscard]] Packs packed_best_fit(std::span<const std::int64_t> samples,
                                     std::span<const std::int64_t> lengths, std::int64_t capacity);
 

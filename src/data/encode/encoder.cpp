@@ -100,15 +100,32 @@ Encoder::Encoder(const Tokenizer* tokenizer, EncodeSettings settings, TokenizerW
 }
 
 Encoded Encoder::encode(const Row& row) const {
-  if (const auto* dropped = std::get_if<Dropped>(&row)) return *dropped;
   try {
-    const auto* tokens = std::get_if<TokenRow>(&row);
-    Sample sample = tokens != nullptr ? encode_tokens(*tokens) : encode_chat(std::get<ChatRow>(row));
-    untrain_first(sample);
-    return limited(std::move(sample));
+    return std::visit(
+        [&]<class R>(const R& one) -> Encoded {
+          if constexpr (std::is_same_v<R, Dropped>)
+            return one;
+          else if constexpr (std::is_same_v<R, Pair<ChatRow>> || std::is_same_v<R, Pair<TokenRow>>)
+            return encode_pair(one);
+          else
+            return limited(encode_one(one));
+        },
+        row);
   } catch (const Dropped& dropped) {
     return dropped;
   }
+}
+
+template <class R>
+Sample Encoder::encode_pair(const Pair<R>& row) const {
+  auto pair = std::get<Sample>(limited(encode_one(row.chosen)));
+  const auto rejected = std::get<Sample>(limited(encode_one(row.rejected)));
+  if (!pair.loss_scale.empty() || !rejected.loss_scale.empty())
+    throw Dropped{DropReason::malformed_tokens, "a pair with a loss_scale that is not 1"};
+  pair.rejected_begin = std::int64_t(pair.ids.size());
+  pair.ids.insert(pair.ids.end(), rejected.ids.begin(), rejected.ids.end());
+  pair.labels.insert(pair.labels.end(), rejected.labels.begin(), rejected.labels.end());
+  return pair;
 }
 
 std::vector<std::int32_t> Encoder::encode_prompt(const ChatRow& row) const {
@@ -178,7 +195,7 @@ std::optional<std::string> Encoder::tell_tools(std::span<const Json> tools,
   return system.value_or("");
 }
 
-Sample Encoder::encode_chat(const ChatRow& row) const {
+Sample Encoder::encode_one(const ChatRow& row) const {
   Sample sample;
   const bool keeps_numbers = settings_.weights == Weights::numbers;
   for (const Piece& piece : pieces(row, Purpose::training)) {
@@ -195,7 +212,7 @@ Sample Encoder::encode_chat(const ChatRow& row) const {
   return sample;
 }
 
-Sample Encoder::encode_tokens(const TokenRow& row) const {
+Sample Encoder::encode_one(const TokenRow& row) const {
   const auto is_outside = [&](std::int32_t id) { return id >= settings_.vocabulary; };
   for (const auto* ids : {&row.input_ids, &row.labels}) {
     const auto outside = std::find_if(ids->begin(), ids->end(), is_outside);
@@ -213,6 +230,7 @@ Sample Encoder::encode_tokens(const TokenRow& row) const {
 }
 
 Encoded Encoder::limited(Sample sample) const {
+  untrain_first(sample);
   const std::int64_t limit = settings_.max_length;
   const auto length = std::int64_t(sample.ids.size());
   if (limit == 0 || length <= limit) return sample;

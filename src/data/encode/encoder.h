@@ -66,8 +66,11 @@ class Encoder {
   [[nodiscard]] std::optional<std::string> tell_tools(std::span<const Json> tools,
                                                       const std::optional<std::string>& system,
                                                       std::vector<Turn>& turns) const;
-  [[nodiscard]] Sample encode_chat(const ChatRow& row) const;
-  [[nodiscard]] Sample encode_tokens(const TokenRow& row) const;
+  [[nodiscard]] Sample encode_one(const ChatRow& row) const;
+  [[nodiscard]] Sample encode_one(const TokenRow& row) const;
+  /// Each side within max_length by itself.
+  template <class R>
+  [[nodiscard]] Sample encode_pair(const Pair<R>& row) const;
   /// Within max_length, as truncation says. Throws Dropped.
   [[nodiscard]] Encoded limited(Sample sample) const;
   void expect_text_can_be_encoded() const;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "data/rows/python_text.h"
+#include "job/write.h"
 
 namespace moebius::data {
 namespace {
@@ -90,6 +91,16 @@ void write_plain_text(const job::Job& job, EncodeSettings& settings) {
   if (job.data.loss_scale == "default") settings.loss_scale.strategy = Strategy::all;
 }
 
+/// Log-probabilities of answers are plain sums.
+void refuse_weighted_pairs(const job::Job& job, const EncodeSettings& settings) {
+  if (job.objective.kind != job::ObjectiveKind::dpo || settings.weights == Weights::on_or_off) return;
+  const std::string key = job.data.is_binary_loss_scale ? "data.is_binary_loss_scale" : "data.loss_scale";
+  throw UsageError(
+      fmt::format("{}  {} weighs tokens, and pairs have no weights (use a scale of 0 and 1, or "
+                  "data.is_binary_loss_scale = true)",
+                  job.place_of(key), job::setting_text(job, key)));
+}
+
 /// A name ending in .txt is read; else the two characters \n mean a line end, as on ms-swift's command line.
 std::string system_text(const job::Job& job) {
   std::string text = job.data.system;
@@ -118,6 +129,7 @@ EncodeSettings encode_settings(const job::Job& job, const ModelText& model) {
   if (job.objective.kind == job::ObjectiveKind::pretrain) write_plain_text(job, settings);
   const bool is_binary = job.data.is_binary_loss_scale.value_or(settings.loss_scale.is_binary());
   settings.weights = is_binary ? Weights::on_or_off : Weights::numbers;
+  refuse_weighted_pairs(job, settings);
   settings.date = job.started_on.empty() ? date_of_today() : job.started_on;
   if (!job.data.system.empty()) settings.system = system_text(job);
   settings.thinking = {.enable_thinking = job.data.enable_thinking,
@@ -132,8 +144,12 @@ EncodeSettings encode_settings(const job::Job& job, const ModelText& model) {
   return settings;
 }
 
-RowSettings row_settings(const job::Data& data) {
-  return {.columns = data.columns, .model_name = data.model_name, .model_author = data.model_author};
+RowSettings row_settings(const job::Job& job) {
+  const bool is_dpo = job.objective.kind == job::ObjectiveKind::dpo;
+  return {.columns = job.data.columns,
+          .model_name = job.data.model_name,
+          .model_author = job.data.model_author,
+          .answers = is_dpo ? Answers::pair : Answers::one};
 }
 
 }  // namespace moebius::data

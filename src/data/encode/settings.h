@@ -39,6 +39,6 @@ struct EncodeSettings {
 /// complaint waits for the first row of text: encoded rows need none.
 [[nodiscard]] EncodeSettings encode_settings(const job::Job& job, const ModelText& model);
 
-[[nodiscard]] RowSettings row_settings(const job::Data& data);
+[[nodiscard]] RowSettings row_settings(const job::Job& job);
 
 }  // namespace moebius::data

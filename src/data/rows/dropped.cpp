@@ -22,6 +22,7 @@ constexpr std::array<std::string_view, kDropReasons> kTexts{
     "history malformed",
     "loss, loss_scale or chat_template_kwargs malformed",
     "rejected answer malformed or equal to the response",
+    "no rejected answer",
     "input_ids, labels or loss_scale malformed",
     "a token id outside of the vocabulary",
     "[data.columns] gives two columns one name",

@@ -23,6 +23,7 @@ enum class DropReason : std::uint8_t {
   malformed_history,
   malformed_flags,     // "loss", "loss_scale" or "chat_template_kwargs" of the wrong kind
   malformed_rejected,  // "rejected_response" null, equal to the response, or of the wrong kind
+  no_rejected,         // pairs are wanted, and the row has one answer
   malformed_tokens,    // "input_ids", "labels", "loss_scale": not numbers, or not one a token
   token_outside_vocabulary,
   clashing_columns,    // [data.columns] gives two columns of the row one name

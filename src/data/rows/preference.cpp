@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string_view>
 #include <utility>
 
 #include "data/rows/columns.h"
+#include "data/rows/messages_form.h"
+#include "data/rows/tools.h"
 
 namespace moebius::data {
 namespace {
@@ -54,6 +57,32 @@ Json::Array take_context(Json::Object& columns) {
   return {};
 }
 
+/// Messages of `chosen` that both answers follow: up to the last user, or the system text alone.
+std::size_t shared_messages(const ChatRow& chosen) {
+  const auto last_user = std::find_if(chosen.messages.rbegin(), chosen.messages.rend(),
+                                      [](const Message& message) { return message.role == Role::user; });
+  const auto before = std::size_t(chosen.messages.rend() - last_user);
+  const bool has_system = !chosen.messages.empty() && chosen.messages.front().role == Role::system;
+  return std::max<std::size_t>(before, has_system ? 1 : 0);
+}
+
+bool are_equal(std::span<const Message> chosen, std::span<const Message> rejected) {
+  if (chosen.size() != 1 || rejected.size() != 1) return false;
+  const bool are_calls = chosen[0].call || rejected[0].call;
+  return !are_calls && chosen[0].content == rejected[0].content;
+}
+
+/// "rejected", where there is neither "rejected_response" nor "rejected_messages", becomes the first of them,
+/// or, as a whole conversation, the second.
+void put_rejected(Json::Object& columns) {
+  const bool is_there =
+      find_member(columns, "rejected_response") != nullptr || has_value(columns, "rejected_messages");
+  if (is_there || !has_value(columns, "rejected")) return;
+  Json answer = take_column(columns, "rejected");
+  const bool is_whole = answer.array() != nullptr && starts_a_conversation(*answer.array());
+  set_member(columns, is_whole ? "rejected_messages" : "rejected_response", std::move(answer));
+}
+
 }  // namespace
 
 void put_chosen(Json::Object& columns) {
@@ -89,6 +118,28 @@ void check_rejected(const Json::Object& columns, const std::vector<Message>& mes
       throw Dropped{DropReason::malformed_rejected, "a user message, or one without a role"};
     }
   }
+}
+
+ChatRow rejected_row(const ChatRow& chosen, Json::Object& columns, JsonParser& parser) {
+  const bool is_plain = !has_value(columns, "rejected_messages");
+  put_rejected(columns);
+  if (has_value(columns, "rejected_messages")) {
+    ChatRow rejected;
+    rejected.tools = is_plain ? chosen.tools : tools_of(take_column(columns, "rejected_tools"), parser);
+    rejected.messages = messages_form(take_column(columns, "rejected_messages"), {}, parser);
+    return rejected;
+  }
+  if (!has_value(columns, "rejected_response")) throw Dropped{DropReason::no_rejected, {}};
+  const std::size_t shared = shared_messages(chosen);
+  const std::span<const Message> messages(chosen.messages);
+  const std::vector<Message> answer =
+      messages_form(Json(as_messages(take_column(columns, "rejected_response"))), {}, parser);
+  if (are_equal(messages.subspan(shared), answer)) throw Dropped{DropReason::malformed_rejected, "equal"};
+  ChatRow rejected{.messages = {messages.begin(), messages.begin() + std::ptrdiff_t(shared)},
+                   .tools = chosen.tools,
+                   .options = chosen.options};
+  rejected.messages.insert(rejected.messages.end(), answer.begin(), answer.end());
+  return rejected;
 }
 
 }  // namespace moebius::data

@@ -16,4 +16,11 @@ void put_chosen(Json::Object& columns);
 /// against: such a row is dropped whatever it is used for.
 void check_rejected(const Json::Object& columns, const std::vector<Message>& messages);
 
+/// The other side of a row, as ms-swift makes it: of "rejected_messages" with "rejected_tools", which share
+/// nothing with the chosen side; or of "rejected_response", a text or a list of messages, in place of all
+/// that follows the last user. A "rejected" answer without them is the second, or, as a whole conversation,
+/// the first, with the row's tools. Throws Dropped where there is none, or the two answers are one and the
+/// same message.
+[[nodiscard]] ChatRow rejected_row(const ChatRow& chosen, Json::Object& columns, JsonParser& parser);
+
 }  // namespace moebius::data

@@ -103,7 +103,7 @@ void fill_names(std::vector<Message>& messages, const RowSettings& settings) {
   }
 }
 
-ChatRow chat_row(Json::Object columns, const RowSettings& settings, JsonParser& parser) {
+Row chat_row(Json::Object columns, const RowSettings& settings, JsonParser& parser) {
   refuse_media(columns);
   put_chosen(columns);
   ChatRow row;
@@ -111,8 +111,26 @@ ChatRow chat_row(Json::Object columns, const RowSettings& settings, JsonParser& 
   row.options = options_of(columns);
   row.messages = messages_of(columns, parser);
   check_rejected(columns, row.messages);
-  fill_names(row.messages, settings);
-  return row;
+  if (settings.answers == Answers::one) {
+    fill_names(row.messages, settings);
+    return row;
+  }
+  ChatRow rejected = rejected_row(row, columns, parser);
+  for (ChatRow* side : {&row, &rejected}) fill_names(side->messages, settings);
+  return Pair<ChatRow>{std::move(row), std::move(rejected)};
+}
+
+/// A side of a pair that is encoded already; null where it is not.
+const Json::Object* encoded_side(const Json::Object& columns, std::string_view name) {
+  const Json* side = find_member(columns, name);
+  const bool is_encoded = side != nullptr && side->find("input_ids") != nullptr;
+  return is_encoded ? side->object() : nullptr;
+}
+
+Row encoded_row(const Json::Object& chosen, const Json::Object* rejected, Answers answers) {
+  if (answers == Answers::one) return token_row(chosen);
+  if (rejected == nullptr) throw Dropped{DropReason::no_rejected, "only the chosen one is encoded"};
+  return Pair<TokenRow>{token_row(chosen), token_row(*rejected)};
 }
 
 }  // namespace
@@ -120,7 +138,12 @@ ChatRow chat_row(Json::Object columns, const RowSettings& settings, JsonParser& 
 Row read_row(Json::Object columns, const RowSettings& settings, JsonParser& parser) {
   try {
     rename_by_job(columns, settings);
-    if (has_value(columns, "input_ids")) return token_row(columns);
+    if (has_value(columns, "input_ids")) {
+      if (settings.answers == Answers::pair) throw Dropped{DropReason::no_rejected, {}};
+      return token_row(columns);
+    }
+    if (const Json::Object* chosen = encoded_side(columns, "chosen"))
+      return encoded_row(*chosen, encoded_side(columns, "rejected"), settings.answers);
     return chat_row(std::move(columns), settings, parser);
   } catch (const Dropped& dropped) {
     return dropped;

@@ -47,20 +47,31 @@ struct TokenRow {
   std::vector<float> loss_scale;                // of the same, or empty: 1 where trained
 };
 
-using Row = std::variant<ChatRow, TokenRow, Dropped>;
+/// Two rows that are compared.
+template <class R>
+struct Pair {
+  R chosen, rejected;
+};
+
+using Row = std::variant<ChatRow, TokenRow, Pair<ChatRow>, Pair<TokenRow>, Dropped>;
+
+/// What a row is read as.
+enum class Answers : std::uint8_t { one, pair };
 
 /// What a job says about the form of rows.
 struct RowSettings {
   std::map<std::string, std::string> columns;  // name in the file -> our name
   std::string model_name, model_author;        // fill {{NAME}} and {{AUTHOR}}, unless empty
+  Answers answers = Answers::one;
 };
 
 /// Columns by name -> what the row says. Which form a row has is told by the columns it has itself:
-///   input_ids                               already encoded
+///   input_ids, or chosen with input_ids     already encoded (token_row.h)
 ///   messages, conversations, conversation   chat (messages_form.h), with OpenAI's and Anthropic's tool calls
 ///   instruction and input                   alpaca (response_form.h)
 ///   anything else                           query and response under one of their names
-/// Rows with chosen and rejected answers are read as their chosen side.
+/// Rows with chosen and rejected answers (preference.h) are read as their chosen side, or as pairs; then rows
+/// with one answer are left out.
 [[nodiscard]] Row read_row(Json::Object columns, const RowSettings& settings, JsonParser& parser);
 
 /// Whether rows are made of a column of that name, in any case: "answer", not "created_at".

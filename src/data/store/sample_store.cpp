@@ -9,7 +9,7 @@
 namespace moebius::data {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x31304c504d53424dull;  // "MBSMPL01"
+constexpr std::uint64_t kMagic = 0x32304c504d53424dull;  // "MBSMPL02"
 
 struct Header {
   std::uint64_t magic, samples, token_bytes;
@@ -20,6 +20,7 @@ struct Entry {
   std::uint64_t offset;  // bytes into the tokens file
   std::uint32_t length;  // tokens
   std::uint32_t scaled;  // 1: loss_scale follows the labels
+  std::uint64_t rejected_begin;
 };
 
 std::filesystem::path part_path(const std::filesystem::path& stem, const char* suffix) {
@@ -61,7 +62,8 @@ SampleWriter::SampleWriter(const std::filesystem::path& folder, std::int64_t par
 
 void SampleWriter::add(std::int64_t row, const SampleView& sample) {
   const bool scaled = !sample.loss_scale.empty();
-  const Entry entry{row, offset_, std::uint32_t(sample.ids.size()), scaled ? 1u : 0u};
+  const Entry entry{row, offset_, std::uint32_t(sample.ids.size()), scaled ? 1u : 0u,
+                    std::uint64_t(sample.rejected_begin)};
   const auto* bytes = reinterpret_cast<const std::byte*>(&entry);
   entries_.insert(entries_.end(), bytes, bytes + sizeof(Entry));
   const auto write = [&](const auto& values) {
@@ -132,6 +134,7 @@ void SampleStore::read(std::int64_t index, Sample& sample) const {
   sample.ids = copied<std::int32_t>(bytes, entry.length);
   sample.labels = copied<std::int32_t>(bytes + span, entry.length);
   sample.loss_scale = copied<float>(bytes + 2 * span, entry.scaled != 0 ? entry.length : 0);
+  sample.rejected_begin = std::int64_t(entry.rejected_begin);
 }
 
 }  // namespace moebius::data

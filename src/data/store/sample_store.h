@@ -12,8 +12,9 @@
 /// them.
 ///
 ///   part-0003.tokens   per sample: ids int32[n], labels int32[n], and loss_scale float32[n] where it is not
-///   1 throughout part-0003.index    header {magic, samples, token bytes}, then one Entry a sample, ascending
-///   by row part-0003.report   what was left out, as text (the writer's business)
+///                      1 throughout
+///   part-0003.index    header {magic, samples, token bytes}, then one Entry a sample, ascending by row
+///   part-0003.report   what was left out, as text (the writer's business)
 namespace moebius::data {
 
 class SampleWriter {
