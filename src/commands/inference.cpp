@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "models/decoder/decoder.h"
 #include "models/models.h"
-#include "objectives/host_batch.h"
 #include "objectives/objectives.h"
 #include "parallel/parallel.h"
 #include "training/hardware.h"
@@ -63,8 +62,8 @@ class LoadedModel final : public InferenceModel {
                                              .staging = staging_,
                                              .queue = queue_},
                      typename Decoder::Options{.longest = longest, .stages = stages});
-    scoring_.emplace(*decoder_, typename objectives::Sft<P>::Memory{
-                                    .slots = slots_, .pending = pending_, .messages = messages_});
+    passes_.emplace(*decoder_, typename objectives::Passes<P>::Memory{
+                                   .slots = slots_, .pending = pending_, .messages = messages_});
   }
 
   [[nodiscard]] const cluster::Mesh& mesh() const override { return exchange_->mesh(); }
@@ -86,20 +85,21 @@ class LoadedModel final : public InferenceModel {
   std::optional<models::ShardLayout> layout_;
   std::optional<models::Shards<T, kSpace>> weights_;
   std::optional<Decoder> decoder_;
-  std::optional<objectives::Sft<P>> scoring_;
+  std::optional<objectives::Passes<P>> passes_;
 };
 
 template <Platform P>
 std::vector<float> LoadedModel<P>::score(const std::vector<std::int32_t>& ids) {
   data::MicroBatch row;
   if (!ids.empty()) row.append({.ids = ids, .labels = ids, .loss_scale = {}});
-  const objectives::QueuedResult queued = scoring_->evaluate({&row, 1})[0];
+  const objectives::QueuedResult queued = passes_->evaluate({&row, 1})[0];
   finish();
   // Each context rank has those of its targets; target t stands behind token t.
-  const models::HostBatch host = objectives::host_batch<kSpace>(row, mesh());
   std::vector<double> all(ids.empty() ? 0 : ids.size() - 1);
-  for (std::int64_t i = 0; i < queued.log_probabilities.size(); ++i)
-    all[std::size_t(host.target_tokens()[std::size_t(i)])] = queued.log_probabilities(i);
+  if (const auto& predictions = queued.predictions) {
+    for (std::size_t i = 0; i < predictions->tokens.size(); ++i)
+      all[std::size_t(predictions->tokens[i])] = predictions->log_probabilities(std::int64_t(i));
+  }
   staging_.release({});
   parallel::sum_on_host(*exchange_, {cluster::Axis::context, "log-probabilities"}, all);
   return {all.begin(), all.end()};

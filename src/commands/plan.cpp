@@ -71,7 +71,7 @@ ExitCode plan(const PlanCommand& command, Session& session) {
   const plan::Question question{.job = job,
                                 .config = model.config,
                                 .ranks = command.ranks.value_or(cluster.size()),
-                                .pack_tokens = job.data.max_length,
+                                .pack_tokens = plan::longest_pack(job),
                                 .machine = machine};
   const bool draws = command.schedule != PlanCommand::Drawing::none || !command.schedule_svg.empty();
   struct Answer {

@@ -13,13 +13,20 @@ constexpr std::int64_t kRowsOfPage = 200;                   // of each file, unl
 constexpr std::int64_t kOpenRows = 3;                       // of a page
 
 /// Labels and weights as ms-swift shows them: weights null where they are 1 throughout.
-std::string sample_text(const data::Sample& sample, const data::Tokenizer* tokenizer) {
+std::string sequence_text(const data::SampleView& sample, const data::Tokenizer* tokenizer) {
   const std::string text =
       tokenizer == nullptr ? "null" : json_quoted(tokenizer->decode(sample.ids, data::SpecialTokens::keep));
   const std::string scale =
       sample.loss_scale.empty() ? "null" : fmt::format("[{}]", fmt::join(sample.loss_scale, ","));
   return fmt::format("{{\"text\":{},\"input_ids\":[{}],\"labels\":[{}],\"loss_scale\":{}}}", text,
                      fmt::join(sample.ids, ","), fmt::join(sample.labels, ","), scale);
+}
+
+std::string sample_text(const data::Sample& sample, const data::Tokenizer* tokenizer) {
+  const std::vector<data::SampleView> sequences = sample.view().sequences();
+  if (sequences.size() == 1) return sequence_text(sequences[0], tokenizer);
+  return fmt::format("{{\"chosen\":{},\"rejected\":{}}}", sequence_text(sequences[0], tokenizer),
+                     sequence_text(sequences[1], tokenizer));
 }
 
 std::string row_text(const data::Encoded& encoded, const data::Tokenizer* tokenizer) {

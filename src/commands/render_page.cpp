@@ -21,6 +21,7 @@ body { display: flex; flex-direction: column; margin: 0 auto; max-width: 70rem; 
        font: 15px/1.5 system-ui, sans-serif; color: #1f2328; background: #fff }
 header, #summary { order: -1 }
 h1 { font-size: 1.3rem; margin: 0 }
+h2 { font-size: 1rem; margin: .5rem 0 0 }
 table { border-collapse: collapse; margin: .5rem 0 }
 td, th { padding: .1rem .8rem .1rem 0; text-align: left; vertical-align: top }
 .number { text-align: right; font-variant-numeric: tabular-nums }
@@ -122,46 +123,53 @@ std::string RenderPage::row(const std::string& place, const data::Encoded& encod
     return fmt::format("<div class=\"row out\">{} left out: {}</div>", html_text(place),
                        html_text(dropped->text()));
   }
-  const auto& sample = std::get<data::Sample>(encoded);
-  return fmt::format(
-      "<details class=\"row\"{}><summary>{} <span>{} tokens, {} trained \u00b7 {}</span></summary>"
-      "<pre>{}</pre></details>",
-      fold == Fold::open ? " open" : "", html_text(place), sample.ids.size(),
-      data::trained_count(sample.view()), preview(sample), tokens(sample));
+  const data::SampleView sample = std::get<data::Sample>(encoded).view();
+  const std::vector<data::SampleView> sequences = sample.sequences();
+  std::string html = fmt::format(
+      "<details class=\"row\"{}><summary>{} <span>{} tokens, {} trained \u00b7 {}</span></summary>",
+      fold == Fold::open ? " open" : "", html_text(place), sample.ids.size(), data::trained_count(sample),
+      preview(sequences.front()));
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    if (sample.is_pair()) html += i == 0 ? "<h2>chosen</h2>" : "<h2>rejected</h2>";
+    html += fmt::format("<pre>{}</pre>", tokens(sequences[i]));
+  }
+  return html + "</details>";
 }
 
 /// The end of the shortest group of tokens from `begin` on whose bytes are whole characters, and its text.
-std::size_t RenderPage::group_end(const data::Sample& sample, std::size_t begin, std::string& text) const {
+std::size_t RenderPage::group_end(const data::SampleView& sequence, std::size_t begin,
+                                  std::string& text) const {
   std::string bytes;
-  const std::size_t last = std::min(sample.ids.size(), begin + kMostPartsOfACharacter);
+  const std::size_t last = std::min(sequence.ids.size(), begin + kMostPartsOfACharacter);
   for (std::size_t end = begin; end < last;) {
-    bytes += tokenizer_->bytes_of(sample.ids[end++]);
+    bytes += tokenizer_->bytes_of(sequence.ids[end++]);
     if (data::is_valid_utf8(bytes)) {
       text = bytes;
       return end;
     }
   }
-  text = tokenizer_->bytes_of(sample.ids[begin]);
+  text = tokenizer_->bytes_of(sequence.ids[begin]);
   return begin + 1;
 }
 
-std::string RenderPage::tokens(const data::Sample& sample) {
+std::string RenderPage::tokens(const data::SampleView& sequence) {
   std::string html, text;
   std::size_t group_begin = 0, group = 0;  // the token's group of tokens that share a character, and its end
-  for (std::size_t i = 0; i < sample.ids.size(); ++i) {
+  for (std::size_t i = 0; i < sequence.ids.size(); ++i) {
     if (i == group) {
       group_begin = i;
-      group = tokenizer_ == nullptr ? i + 1 : group_end(sample, i, text);
+      group = tokenizer_ == nullptr ? i + 1 : group_end(sequence, i, text);
     }
-    const bool is_trained = i > 0 && sample.labels[i] != data::kNotTrained;
-    const std::string weight = !is_trained                 ? std::string(kUntrained)
-                               : sample.loss_scale.empty() ? "1"
-                                                           : fmt::format("{}", sample.loss_scale[i]);
+    const bool is_trained = i > 0 && sequence.labels[i] != data::kNotTrained;
+    const std::string weight = !is_trained                   ? std::string(kUntrained)
+                               : sequence.loss_scale.empty() ? "1"
+                                                             : fmt::format("{}", sequence.loss_scale[i]);
     ++tokens_of_weight_[weight];
-    std::string about = fmt::format("token {}, id {}, ", i, sample.ids[i]);
+    std::string about = fmt::format("token {}, id {}, ", i, sequence.ids[i]);
     about += is_trained ? "weight " + weight : "not trained";
-    if (is_trained && sample.labels[i] != sample.ids[i]) about += fmt::format(", label {}", sample.labels[i]);
-    std::string shown = tokenizer_ == nullptr ? fmt::format("{} ", sample.ids[i]) : html_text(text);
+    if (is_trained && sequence.labels[i] != sequence.ids[i])
+      about += fmt::format(", label {}", sequence.labels[i]);
+    std::string shown = tokenizer_ == nullptr ? fmt::format("{} ", sequence.ids[i]) : html_text(text);
     if (i > group_begin) shown = "<i>\u25c2</i>", about += ", part of the character before";
     html += fmt::format("<b class=\"{}\" title=\"{}\">{}</b>", class_of(weight), about, shown);
   }
@@ -169,9 +177,9 @@ std::string RenderPage::tokens(const data::Sample& sample) {
 }
 
 /// The beginning of what is said, without special tokens, on one line.
-std::string RenderPage::preview(const data::Sample& sample) const {
+std::string RenderPage::preview(const data::SampleView& sequence) const {
   if (tokenizer_ == nullptr) return "";
-  std::string text = tokenizer_->decode(sample.ids, data::SpecialTokens::skip);
+  std::string text = tokenizer_->decode(sequence.ids, data::SpecialTokens::skip);
   std::replace(text.begin(), text.end(), '\n', ' ');
   if (text.size() <= kPreview) return html_text(text);
   std::size_t cut = kPreview;

@@ -37,9 +37,10 @@ class RenderPage {
  private:
   static constexpr const char* kUntrained = "-";  // as a weight
 
-  [[nodiscard]] std::string tokens(const data::Sample& sample);
-  [[nodiscard]] std::size_t group_end(const data::Sample& sample, std::size_t begin, std::string& text) const;
-  [[nodiscard]] std::string preview(const data::Sample& sample) const;
+  [[nodiscard]] std::string tokens(const data::SampleView& sequence);
+  [[nodiscard]] std::size_t group_end(const data::SampleView& sequence, std::size_t begin,
+                                      std::string& text) const;
+  [[nodiscard]] std::string preview(const data::SampleView& sequence) const;
 
   const data::Tokenizer* tokenizer_;
   std::map<std::string, std::int64_t> tokens_of_weight_;

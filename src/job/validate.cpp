@@ -36,6 +36,7 @@ std::vector<Idle> idle_settings(const Job& job) {
       {"parallel.virtual_pipeline", "parallel.pipeline", job.parallel.pipeline == 1},
       {"moe.overlap", "parallel.expert", job.parallel.expert == 1},
       {"parallel.schedule", "parallel.pipeline", job.parallel.pipeline == 1},
+      {"objective.label_smoothing", "objective.loss", job.objective.loss != PreferenceLoss::sigmoid},
       {"checkpoint.keep", "checkpoint.interval", !job.checkpoint.saves()},
       {"checkpoint.optimizer", "checkpoint.interval", !job.checkpoint.saves()},
   };

@@ -16,6 +16,8 @@ struct RopeScaling {
   bool whole_bounds = true;                                    // yarn: truncate
   double attention_factor = 1;                                 // yarn; what cosines and sines are scaled by
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
+
+  friend bool operator==(const RopeScaling&, const RopeScaling&) = default;
 };
 
 /// What config.json says about the mathematics, in our words (Hugging Face's key after each).
@@ -47,6 +49,16 @@ struct ModelConfig {
   double init_deviation = 0.02;              // initializer_range
   std::vector<std::int64_t> end_tokens;      // eos_token_id (one or several)
   std::optional<std::string> dtype;          // torch_dtype or dtype, of the folder's weights
+
+  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
+  /// Whether the weights of one give the same results in the other.
+  [[nodiscard]] bool computes_as(ModelConfig other) const {
+    other.max_positions = max_positions;
+    other.init_deviation = init_deviation;
+    other.end_tokens = end_tokens;
+    other.dtype = dtype;
+    return other == *this;
+  }
 };
 
 }  // namespace moebius::models

@@ -34,6 +34,7 @@ class Extents {
         tokens_(padded(real_, format.space, tensor_)),
         here_(tokens_ / tensor_),
         targets_(std::min(shape.targets, real_)),
+        numbers_(shape.numbers_a_target),
         local_vocab_(divide_up(config.vocab, tensor_)),
         q_(config.heads / tensor_ * config.head_dim),
         kv_(config.kv_heads / tensor_ * config.head_dim),
@@ -124,10 +125,10 @@ class Extents {
     return 2 * floats(longest * config_.head_dim / 2);
   }
   [[nodiscard]] std::int64_t log_probabilities() const { return floats(targets_); }
-  /// What HostBatch::placed and the weights of the targets take; one sample.
+  /// What HostBatch::placed and the numbers of the targets take; one sample.
   [[nodiscard]] std::int64_t lists() const {
     const std::int64_t remote = (context_ - 1) * (2 * ints(2) + 2 * ints(1));
-    return 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + floats(targets_) + remote;
+    return 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + numbers_ * floats(targets_) + remote;
   }
   /// Of the largest operation (Device::scratch, which hands out whole MiB), and what products keep.
   [[nodiscard]] std::int64_t scratch() const {
@@ -163,7 +164,8 @@ class Extents {
   MemoryFormat format_;
   Rooms rooms_;
   std::int64_t tensor_, context_;
-  std::int64_t real_, tokens_, here_, targets_, local_vocab_;  // real: of this context rank, without padding
+  std::int64_t real_, tokens_, here_, targets_, numbers_,
+      local_vocab_;  // real: of this context rank, without padding
   std::int64_t q_, kv_, width_;
   ExpertMemory experts_;
 };

@@ -18,6 +18,7 @@ struct MicroBatchShape {
   /// is 1 whatever the router does.
   double expert_load = 1;
   kernels::Routing routing = kernels::Routing::learned;
+  std::int64_t numbers_a_target = 1;  // that the loss keeps of each: its weight, and what that is made of
 };
 
 /// What the pipeline asks of a rank: which layers are its own, and how many micro batches lie in its memory

@@ -1,7 +1,11 @@
 #pragma once
-/// objectives: what is minimised. An objective takes a micro batch through the decoder and adds to the
-/// gradients; it says which numbers the step reports.
+/// objectives: what is minimised, and how micro batches go through the decoder for it.
 ///
 ///   host_batch.h   a micro batch as the decoder takes it
-///   sft.h   supervised fine-tuning: sum of loss_scale * token loss / trained tokens of the global batch
+///   passes.h       micro batches through the decoder, forward and backward, over the stages of a pipeline
+///   objective.h    what a loss says: weights of targets, numbers of a step
+///   sft.h          supervised fine-tuning: sum of loss_scale * token loss / trained tokens of the global
+///   batch dpo.h          pairs of answers against a reference
+#include "objectives/dpo.h"
+#include "objectives/passes.h"
 #include "objectives/sft.h"

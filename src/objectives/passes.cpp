@@ -1,4 +1,4 @@
-#include "objectives/sft.h"
+#include "objectives/passes.h"
 
 #include <algorithm>
 #include <deque>
@@ -15,17 +15,17 @@ using parallel::Instruction;
 
 /// What training and evaluation have in common: micro batches in slots, and what is known of them.
 template <Platform P>
-class Sft<P>::Stage : public parallel::StageWork<typename P::Storage, P::kSpace> {
+class Passes<P>::Stage : public parallel::StageWork<typename P::Storage, P::kSpace> {
  public:
   using T = typename P::Storage;
   using Decoder = models::Decoder<P>;
   using Stream = View<T, 2, kSpace>;
 
-  Stage(Sft& sft, Batches batches) : decoder_(sft.decoder_), memory_(sft.memory_), batches_(batches) {
+  Stage(Passes& passes, Batches batches) : decoder_(passes.decoder_), memory_(passes.memory_) {
     for (const data::MicroBatch& batch : batches) {
       hosts_.push_back(host_batch<kSpace>(batch, decoder_.exchange().mesh()));
-      results.push_back({.scale = {}, .log_probabilities = {}, .routers = {}, .real_tokens = 0});
-      results.back().real_tokens = hosts_.back().real_tokens().of_micro_batch;
+      results.push_back(
+          {.predictions = {}, .routers = {}, .real_tokens = hosts_.back().real_tokens().of_micro_batch});
     }
   }
 
@@ -65,34 +65,32 @@ class Sft<P>::Stage : public parallel::StageWork<typename P::Storage, P::kSpace>
   [[nodiscard]] const models::HostBatch& host(const Instruction& instruction) const {
     return hosts_[std::size_t(instruction.micro_batch)];
   }
-  [[nodiscard]] const data::MicroBatch& batch(const Instruction& instruction) const {
-    return batches_[std::size_t(instruction.micro_batch)];
-  }
   [[nodiscard]] QueuedResult& result(const Instruction& instruction) {
     return results[std::size_t(instruction.micro_batch)];
   }
-  [[nodiscard]] View<const float, 1, Space::host> to_host(View<const float, 1, kSpace> values) {
-    const View<float, 1, Space::host> staged = decoder_.staging().template make<float>(values.size());
-    download<float, kSpace>(values, staged, decoder_.queue());
-    return staged;
+  void keep_predictions(const Instruction& instruction, View<const float, 1, kSpace> log_probabilities) {
+    const View<float, 1, Space::host> staged =
+        decoder_.staging().template make<float>(log_probabilities.size());
+    download<float, kSpace>(log_probabilities, staged, decoder_.queue());
+    result(instruction).predictions = {host(instruction).target_tokens(), staged};
   }
 
   Decoder& decoder_;
   Memory memory_;
 
  private:
-  Batches batches_;
   std::vector<models::HostBatch> hosts_;  // [micro batches]
 };
 
 template <Platform P>
-class Sft<P>::TrainingStage final : public Stage {
+class Passes<P>::TrainingStage final : public Stage {
  public:
   using typename Stage::Decoder, typename Stage::InWork, typename Stage::Stream;
 
-  TrainingStage(Sft& sft, const Training& training)
-      : Stage(sft, training.batches),
-        share_(training.share),
+  TrainingStage(Passes& passes, const Training& training)
+      : Stage(passes, training.batches),
+        objective_(training.objective),
+        coefficients_(training.coefficients),
         gradients_(training.gradients),
         done_(training.done),
         enter_(training.enter),
@@ -126,8 +124,8 @@ class Sft<P>::TrainingStage final : public Stage {
     if (is_split)
       gradients.later =
           &pending_.try_emplace(key_of(instruction), this->memory_.pending).first->second.products;
-    this->decoder_.backward({.dhidden = dstream, .coefficients = share_.coefficients}, work.tokens,
-                            *work.saved, gradients);
+    this->decoder_.backward({.dhidden = dstream, .coefficients = coefficients_}, work.tokens, *work.saved,
+                            gradients);
     if (!is_split) in_work_.erase(found);
   }
 
@@ -164,23 +162,23 @@ class Sft<P>::TrainingStage final : public Stage {
   }
 
   void loss(const Instruction& instruction, Stream hidden, InWork& work) {
-    QueuedResult& result = this->result(instruction);
-    result.scale = this->host(instruction).of_targets(this->batch(instruction).loss_scale);
-    std::vector<float> weights(result.scale.size());
-    const double divisor = double(std::max<std::int64_t>(share_.trained_tokens, 1));
-    std::ranges::transform(result.scale, weights.begin(), [&](float one) { return float(one / divisor); });
-    const auto log_probabilities = work.memory.template make<float>(this->host(instruction).target_count());
+    const models::HostBatch& host = this->host(instruction);
+    const auto weights = objective_.weights({.micro_batch = instruction.micro_batch,
+                                             .decoder = this->decoder_,
+                                             .host = host,
+                                             .tokens = work.tokens,
+                                             .hidden = hidden,
+                                             .memory = work.memory});
+    const auto log_probabilities = work.memory.template make<float>(host.target_count());
     work.dhidden = work.memory.template make<typename P::Storage>(hidden.shape);
     this->decoder_.loss(hidden, work.tokens,
-                        {.weights = moebius::placed<float>(weights, work.memory, this->decoder_.staging(),
-                                                           this->decoder_.queue()),
-                         .log_probabilities = log_probabilities,
-                         .dhidden = work.dhidden},
+                        {.weights = weights, .log_probabilities = log_probabilities, .dhidden = work.dhidden},
                         gradients_of(instruction));
-    result.log_probabilities = this->to_host(log_probabilities);
+    this->keep_predictions(instruction, log_probabilities);
   }
 
-  Share share_;
+  Objective<P>& objective_;
+  layers::AuxCoefficients coefficients_;
   const models::Shards<typename P::Gradient, kSpace>& gradients_;
   std::function<void(std::string_view)> done_, enter_;
   std::int64_t last_micro_batch_;
@@ -189,7 +187,7 @@ class Sft<P>::TrainingStage final : public Stage {
 };
 
 template <Platform P>
-class Sft<P>::ForwardStage final : public Stage {
+class Passes<P>::ForwardStage final : public Stage {
  public:
   using Stage::Stage;
   using typename Stage::Decoder, typename Stage::InWork, typename Stage::Stream;
@@ -202,9 +200,7 @@ class Sft<P>::ForwardStage final : public Stage {
     if (!this->decoder_.is_last(instruction.chunk)) return out;
     const auto log_probabilities = work.memory.template make<float>(this->host(instruction).target_count());
     this->decoder_.log_probabilities(out, work.tokens, log_probabilities);
-    QueuedResult& result = this->result(instruction);
-    result.scale = this->host(instruction).of_targets(this->batch(instruction).loss_scale);
-    result.log_probabilities = this->to_host(log_probabilities);
+    this->keep_predictions(instruction, log_probabilities);
     return out;
   }
   void backward(const Instruction&, Stream) override { throw std::logic_error("evaluation goes forward"); }
@@ -215,7 +211,7 @@ class Sft<P>::ForwardStage final : public Stage {
 };
 
 template <Platform P>
-auto Sft<P>::train(const Training& training) -> Results {
+auto Passes<P>::train(const Training& training) -> Results {
   TrainingStage stage(*this, training);
   parallel::run_stage<typename P::Storage, kSpace>(
       training.schedule, stage,
@@ -224,7 +220,7 @@ auto Sft<P>::train(const Training& training) -> Results {
 }
 
 template <Platform P>
-auto Sft<P>::evaluate(Batches batches) -> Results {
+auto Passes<P>::evaluate(Batches batches) -> Results {
   ForwardStage stage(*this, batches);
   const parallel::PipelineSchedule schedule =
       parallel::forward_schedule({.stages = decoder_.exchange().mesh().degree(parallel::Axis::pipeline),
@@ -239,18 +235,14 @@ auto Sft<P>::evaluate(Batches batches) -> Results {
 }
 
 template <Platform P>
-MicroResult Sft<P>::result(const QueuedResult& queued) const {
-  MicroResult result{.loss_sum = 0, .routers = decoder_.no_router_totals()};
-  // The loss in double, in the order of the targets.
-  for (std::size_t i = 0; i < queued.scale.size(); ++i) {
-    result.loss_sum -= double(queued.scale[i]) * double(queued.log_probabilities(std::int64_t(i)));
-  }
+models::RouterTotals Passes<P>::routers(const QueuedResult& queued) const {
+  models::RouterTotals totals = decoder_.no_router_totals();
   for (const auto& [chunk, statistics] : queued.routers)
-    decoder_.add_router_totals(statistics, chunk, queued.real_tokens, result.routers);
-  return result;
+    decoder_.add_router_totals(statistics, chunk, queued.real_tokens, totals);
+  return totals;
 }
 
-#define INSTANTIATE(P) template class Sft<P>;
+#define INSTANTIATE(P) template class Passes<P>;
 MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 
 }  // namespace moebius::objectives

@@ -11,6 +11,7 @@ namespace moebius::plan {
 std::vector<NeedPart> parts_of(const Need& need) {
   const models::ModelMemory& memory = need.memory;
   return {{"weights", memory.weights},
+          {"reference", need.reference},
           {"gradients", memory.gradients},
           {"moments", memory.moments},
           {"master", memory.truth},
@@ -23,6 +24,11 @@ std::vector<NeedPart> parts_of(const Need& need) {
           {"scratch", memory.scratch},
           {"libraries", need.libraries},
           {"saving", need.saving}};
+}
+
+std::int64_t longest_pack(const job::Job& job) {
+  const bool is_pair = job.objective.kind == job::ObjectiveKind::dpo && !job.data.packing;
+  return job.data.max_length * (is_pair ? 2 : 1);
 }
 
 models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
@@ -39,6 +45,9 @@ models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
 }
 
 namespace {
+
+/// A weight, the log-probability that it is made of, and the reference's.
+constexpr std::int64_t kNumbersOfPairs = 3;
 
 models::StageShape stage_shape(const cluster::Mesh& mesh, const Question& question) {
   const parallel::PipelineSchedule schedule = schedule_of(question.job, mesh);
@@ -62,16 +71,20 @@ std::int64_t saving_bytes(const cluster::Mesh& mesh, const Question& question, c
 
 Need need_on(const cluster::Mesh& mesh, const Question& question, double expert_load) {
   const std::int64_t tokens = question.micro_batch_tokens();
+  const bool is_dpo = question.job.objective.kind == job::ObjectiveKind::dpo;
   const models::MicroBatchShape shape{.tokens = tokens,
                                       .targets = tokens,
                                       .expert_load = expert_load,
-                                      .routing = routing_of(question.job.moe.routing)};
+                                      .routing = routing_of(question.job.moe.routing),
+                                      .numbers_a_target = is_dpo ? kNumbersOfPairs : 1};
   models::MemoryFormat format = format_of(question.job, question.machine);
   format.stage = stage_shape(mesh, question);
-  return {
-      .memory = models::training_memory(question.config, mesh, shape, question.job.data.max_length, format),
-      .libraries = question.machine.library_bytes(),
-      .saving = saving_bytes(mesh, question, format.stage.stages)};
+  const models::ModelMemory memory =
+      models::training_memory(question.config, mesh, shape, question.job.data.max_length, format);
+  return {.memory = memory,
+          .reference = keeps_reference(question.job) ? memory.weights + memory.tables : 0,
+          .libraries = question.machine.library_bytes(),
+          .saving = saving_bytes(mesh, question, format.stage.stages)};
 }
 
 std::vector<RankKind> rank_kinds(const Question& question) {

@@ -47,9 +47,10 @@ struct Question {
 /// Bytes of one rank, for the longest micro batch.
 struct Need {
   models::ModelMemory memory;
+  std::int64_t reference = 0;  // weights that answers are compared with, and their tables
   std::int64_t libraries = 0;
   std::int64_t saving = 0;  // in host memory, where the job saves
-  [[nodiscard]] std::int64_t total() const { return memory.total() + libraries + saving; }
+  [[nodiscard]] std::int64_t total() const { return memory.total() + reference + libraries + saving; }
   bool operator==(const Need&) const = default;
 };
 
@@ -59,6 +60,9 @@ struct NeedPart {
   std::int64_t bytes;
 };
 [[nodiscard]] std::vector<NeedPart> parts_of(const Need& need);
+
+/// Tokens of the longest pack where the data is not known: both sides of a pair may be of data.max_length.
+[[nodiscard]] std::int64_t longest_pack(const job::Job& job);
 
 [[nodiscard]] models::MemoryFormat format_of(const job::Job& job, const Machine& machine);
 

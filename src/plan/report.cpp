@@ -43,6 +43,7 @@ std::string head_text(const Question& question) {
   const std::int64_t micro_batches =
       job.train.global_batch_size / (job.train.micro_batch_size * mesh.degree(cluster::Axis::data));
   const std::string degrees = mesh.text();
+  const bool is_dpo = job.objective.kind == job::ObjectiveKind::dpo;
   std::string text;
   const auto line = [&](const char* name, const std::string& words) {
     text += fmt::format("{:<13}{}\n", name, words);
@@ -52,11 +53,12 @@ std::string head_text(const Question& question) {
                             100 * double(numbers.met) / double(numbers.parameters)));
   line("mesh", fmt::format("{}{}, {} each", count_text(ranks, "rank"), degrees.empty() ? "" : ": " + degrees,
                            parameters_text(of_rank)));
-  line("micro batch",
-       fmt::format("{} of {} tokens, all trained: {} tokens{}",
-                   count_text(job.train.micro_batch_size, job.data.packing ? "full pack" : "sample"),
-                   pack_tokens, question.micro_batch_tokens(),
-                   job.parallel.expert > 1 ? ", the same number for every expert" : ""));
+  line("micro batch", fmt::format("{} of {} tokens, all trained: {} tokens{}",
+                                  count_text(job.train.micro_batch_size, job.data.packing ? "full pack"
+                                                                         : is_dpo         ? "pair"
+                                                                                          : "sample"),
+                                  pack_tokens, question.micro_batch_tokens(),
+                                  job.parallel.expert > 1 ? ", the same number for every expert" : ""));
   line("step", fmt::format("{} tokens, {} a data rank, {}FLOP a token, {}FLOP", step_tokens,
                            count_text(micro_batches, "micro batch", "es"), metric_text(flops),
                            metric_text(flops * double(step_tokens))));

@@ -123,6 +123,12 @@ models::Stages stages_of(const job::Job& job, const models::ModelConfig& config)
   return models::stages_of(config, job.parallel.pipeline, job.parallel.virtual_pipeline);
 }
 
+bool keeps_reference(const job::Job& job) {
+  const job::Objective& objective = job.objective;
+  const bool is_base = job.lora && objective.reference.empty();  // the model without its adapter
+  return objective.kind == job::ObjectiveKind::dpo && !objective.reference_cache && !is_base;
+}
+
 parallel::ScheduleKind schedule_kind_of(const job::Parallel& parallel) {
   switch (parallel.schedule) {
     case job::PipelineSchedule::one_f_one_b: return parallel::ScheduleKind::one_f_one_b;

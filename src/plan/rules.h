@@ -40,6 +40,9 @@ void check_against_model(const job::Job& job, const models::ModelConfig& config)
 /// What each stage of the pipeline does in a step.
 [[nodiscard]] parallel::PipelineSchedule schedule_of(const job::Job& job, const cluster::Mesh& mesh);
 
+/// Whether the weights of a reference lie beside those of the model in training.
+[[nodiscard]] bool keeps_reference(const job::Job& job);
+
 enum class Precision : std::uint8_t { fp32, bf16 };
 
 /// The rules between the optimizer's settings and the precision that was chosen. Throws UsageError.

@@ -137,9 +137,10 @@ class Counter {
   /// Numbers of the host that all ranks get.
   void numbers() {
     const std::int64_t balance = std::ranges::count(config_.is_moe_layer, true) * config_.experts;
-    add(Axis::context, 8 * (degree(Axis::context) - 1));
+    const bool is_last = of_.mesh.index(Axis::pipeline) == degree(Axis::pipeline) - 1;  // knows the loss
+    if (is_last) add(Axis::context, 8 * (degree(Axis::context) - 1));
     add(Axis::pipeline, 8 * (degree(Axis::pipeline) - 1) * (3 + balance));
-    add(Axis::data, 8 * (degree(Axis::data) - 1) * (3 + 3 + balance));
+    add(Axis::data, 8 * (degree(Axis::data) - 1) * (5 + 3 + balance));
     add(Axis::world, 8 * (degree(Axis::world) - 1));
   }
 

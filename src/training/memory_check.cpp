@@ -12,8 +12,7 @@ namespace {
 
 /// Tokens of the longest pack that the data can make.
 std::int64_t longest_pack(const job::Job& job, const Datasets& datasets) {
-  if (job.data.packing) return job.data.max_length;
-  std::int64_t longest = 0;
+  std::int64_t longest = job.data.packing ? job.data.max_length : 0;
   for (const std::int64_t sample : datasets.train.samples)
     longest = std::max(longest, datasets.samples->length(sample));
   return longest;

@@ -28,7 +28,6 @@ Queue<S> timed_by(PhaseClock<S>& clock, Queue<S> queue) {
 template <Platform P>
 std::unique_ptr<FrozenModel<P>> frozen_model(const job::Job& job, const models::ModelConfig& config,
                                              const cluster::Mesh& mesh, Arena<P::kSpace>& memory) {
-  if (!job.lora) return nullptr;
   return std::make_unique<FrozenModel<P>>(
       models::ShardLayout(models::parameter_table(config), mesh, plan::stages_of(job, config)), memory);
 }
@@ -57,7 +56,9 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
       ownership(layout, exchange->mesh()),
       activations("activations", plan::load_of(schedule, exchange->mesh()).in_flight),
       pending("inputs of pending products", plan::load_of(schedule, exchange->mesh()).pending),
-      frozen(frozen_model<P>(job, config, exchange->mesh(), weight_memory)),
+      frozen(job.lora ? frozen_model<P>(job, config, exchange->mesh(), weight_memory) : nullptr),
+      reference(plan::keeps_reference(job) ? frozen_model<P>(job, config, exchange->mesh(), reference_memory)
+                                           : nullptr),
       weights(models::make_weight_state<typename P::Storage, kSpace>(
           ownership, plan::truth_of(job.optimizer.master), weight_memory, optimizer_memory, queue)),
       gradients(zeroed(models::Shards<typename P::Gradient, kSpace>(layout, gradient_memory), queue)),
@@ -72,13 +73,18 @@ ModelState<P>::ModelState(const job::Job& job, const models::ModelConfig& config
                .queue = queue,
                .before_reading = [this](std::string_view names) { adam.wait_for_weights(names, queue); },
                .adapter = frozen ? &weights.weights : nullptr},
-              {.longest = job.data.max_length,
-               .routing = plan::routing_of(job.moe.routing),
-               .overlap = plan::overlap_of(job.moe.overlap),
-               .recompute = plan::recompute_of(job.train.recompute),
-               .group_layers = job.train.recompute_layers,
-               .stages = stages,
-               .adapter_scale = job.lora ? plan::adapter_of(job)->scale() : 1}) {}
+              decoder_options<P>(job, stages)) {}
+
+template <Platform P>
+typename models::Decoder<P>::Options decoder_options(const job::Job& job, const models::Stages& stages) {
+  return {.longest = job.data.max_length,
+          .routing = plan::routing_of(job.moe.routing),
+          .overlap = plan::overlap_of(job.moe.overlap),
+          .recompute = plan::recompute_of(job.train.recompute),
+          .group_layers = job.train.recompute_layers,
+          .stages = stages,
+          .adapter_scale = job.lora ? plan::adapter_of(job)->scale() : 1};
+}
 
 template <Platform P>
 void ModelState<P>::reserve(const models::ModelMemory& planned) {
@@ -93,9 +99,9 @@ void ModelState<P>::reserve(const models::ModelMemory& planned) {
 template <Platform P>
 static std::vector<std::pair<std::string, std::int64_t>> peaks_of(const ModelState<P>& state) {
   const auto peak = [](const auto& memory) { return std::pair(memory.purpose(), memory.peak_bytes()); };
-  return {peak(state.weight_memory), peak(state.gradient_memory), peak(state.optimizer_memory),
-          peak(state.activations),   peak(state.pending),         peak(state.messages),
-          peak(state.remade),        peak(state.workspace)};
+  return {peak(state.weight_memory),    peak(state.gradient_memory), peak(state.optimizer_memory),
+          peak(state.reference_memory), peak(state.activations),     peak(state.pending),
+          peak(state.messages),         peak(state.remade),          peak(state.workspace)};
 }
 
 template <Platform P>
@@ -117,9 +123,10 @@ std::string memory_text(const ModelState<P>& state) {
   return text;
 }
 
-#define INSTANTIATE(P)                                    \
-  template struct ModelState<P>;                          \
-  template std::int64_t peak_bytes(const ModelState<P>&); \
+#define INSTANTIATE(P)                                                                                      \
+  template typename models::Decoder<P>::Options decoder_options<P>(const job::Job&, const models::Stages&); \
+  template struct ModelState<P>;                                                                            \
+  template std::int64_t peak_bytes(const ModelState<P>&);                                                   \
   template std::string memory_text(const ModelState<P>&);
 MOEBIUS_EACH_PLATFORM(INSTANTIATE)
 

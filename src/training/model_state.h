@@ -14,7 +14,8 @@
 
 namespace moebius::training {
 
-/// A model whose weights do not learn, because an adapter does: they are there once, in their storage type.
+/// A model whose weights do not learn, because an adapter does, or because answers are compared with them:
+/// they are there once, in their storage type.
 template <Platform P>
 struct FrozenModel {
   models::ShardLayout layout;
@@ -38,12 +39,14 @@ struct ModelState {
   parallel::PipelineSchedule schedule;  // of every step
   models::ShardLayout layout;
   models::Ownership ownership;
-  Arena<kSpace> weight_memory{"weights"}, gradient_memory{"gradients"}, optimizer_memory{"optimizer"};
+  Arena<kSpace> weight_memory{"weights"}, gradient_memory{"gradients"}, optimizer_memory{"optimizer"},
+      reference_memory{"reference"};
   ArenaSlots<kSpace> activations;  // a slot for each micro batch in flight
   ArenaSlots<kSpace> pending;      // and for each whose backward has left the gradients of weights for later
   Arena<kSpace> messages{"messages"}, remade{"activations made again"}, workspace{"workspace"};
   Staging<kSpace> staging{"staging"};
-  std::unique_ptr<FrozenModel<P>> frozen;  // null: all weights learn
+  std::unique_ptr<FrozenModel<P>> frozen;     // null: all weights learn
+  std::unique_ptr<FrozenModel<P>> reference;  // with dpo, where no other weights serve as the reference
   models::WeightState<typename P::Storage, kSpace> weights;
   models::Shards<typename P::Gradient, kSpace> gradients;  // of the step; zeros in the gaps between rows
   optimizer::Adam<P> adam;
@@ -57,6 +60,10 @@ struct ModelState {
   ModelState(const ModelState&) = delete;
   ModelState& operator=(const ModelState&) = delete;
 };
+
+template <Platform P>
+[[nodiscard]] typename models::Decoder<P>::Options decoder_options(const job::Job& job,
+                                                                   const models::Stages& stages);
 
 /// The most memory that this rank has had so far: of its GPU, what the arenas and the operations took; of a
 /// CPU, the process.

@@ -44,7 +44,10 @@ std::optional<Contents> RunFiles<P>::peek() {
 template <Platform P>
 Place RunFiles<P>::load(ModelState<P>& state) {
   const Stopwatch watch;
-  if (state.frozen) cluster_.together("load the frozen weights", [&] { start_frozen(state); });
+  if (state.frozen)
+    cluster_.together("load the frozen weights", [&] {
+      fill_frozen(start_.read_weights, start_.job.general.seed, state.frozen->weights, state.queue);
+    });
   auto& moments = state.adam.moments();
   bool has_moments = false, is_rounded = false;
   const auto loaded = find([&](const Reader& reader) {
@@ -68,18 +71,6 @@ Place RunFiles<P>::load(ModelState<P>& state) {
   log_.info("starting from the weights of {} ({:.1f} s)",
             start_.job.model.path.empty() ? "a random start" : start_.job.model.path, watch.seconds());
   return {};
-}
-
-template <Platform P>
-void RunFiles<P>::start_frozen(ModelState<P>& state) const {
-  models::WeightState<typename P::Storage, P::kSpace> weights{
-      .weights = state.frozen->weights, .master = {}, .remainder = {}};
-  models::clear(weights, state.queue);
-  if (start_.read_weights) {
-    checkpoint::read_into(start_.read_weights, weights, state.queue);
-  } else {
-    models::initialise(weights, std::uint64_t(start_.job.general.seed), state.queue);
-  }
 }
 
 template <Platform P>

@@ -15,6 +15,16 @@ struct Place {
   std::int64_t packs = 0;      // taken from the training data
 };
 
+/// Weights that do not learn: from a source, or, where it is empty, a random start. Gaps become zero.
+template <class T, Space S>
+void fill_frozen(const checkpoint::SlabReading& reading, std::int64_t seed,
+                 const models::Shards<T, S>& weights, Queue<S> queue) {
+  const models::WeightState<T, S> state{.weights = weights, .master = {}, .remainder = {}};
+  models::clear(state, queue);
+  if (reading) return checkpoint::read_into(reading, state, queue);
+  models::initialise(state, std::uint64_t(seed), queue);
+}
+
 /// The checkpoints of a run, in terms of this rank's model.
 template <Platform P>
 class RunFiles {
@@ -36,8 +46,6 @@ class RunFiles {
   [[nodiscard]] checkpoint::Contents contents(Place place) const;
   /// Fills what learns, for a run from the beginning.
   void start(ModelState<P>& state) const;
-  /// Fills the weights that do not learn, which no checkpoint holds.
-  void start_frozen(ModelState<P>& state) const;
 
   const Start& start_;
   cluster::Cluster& cluster_;

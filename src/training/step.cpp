@@ -48,16 +48,16 @@ plan::AxisBytes carried(const parallel::Exchange<S>& exchange) {
 
 template <Platform P>
 struct Step<P>::Sums {
-  double loss = 0, aux = 0, z = 0;
+  std::vector<double> loss;  // the objective's totals
+  double aux = 0, z = 0;
   std::vector<std::vector<double>> expert_tokens;  // [MoE layers of the model][experts]
 
-  void add(const objectives::MicroResult& micro) {
-    loss += micro.loss_sum;
-    aux += micro.routers.aux;
-    z += micro.routers.z;
-    expert_tokens.resize(micro.routers.expert_tokens.size());
+  void add(const models::RouterTotals& routers) {
+    aux += routers.aux;
+    z += routers.z;
+    expert_tokens.resize(routers.expert_tokens.size());
     for (std::size_t layer = 0; layer < expert_tokens.size(); ++layer) {
-      const auto& more = micro.routers.expert_tokens[layer];
+      const auto& more = routers.expert_tokens[layer];
       expert_tokens[layer].resize(more.size());
       for (std::size_t e = 0; e < more.size(); ++e) expert_tokens[layer][e] += more[e];
     }
@@ -65,12 +65,14 @@ struct Step<P>::Sums {
 };
 
 template <Platform P>
-Step<P>::Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& cluster)
+Step<P>::Step(const job::Job& job, ModelState<P>& state, objectives::Objective<P>& objective,
+              cluster::Cluster& cluster)
     : job_(job),
       state_(state),
       cluster_(cluster),
-      objective_(state.decoder,
-                 {.slots = state.activations, .pending = state.pending, .messages = state.messages}),
+      objective_(objective),
+      passes_(state.decoder,
+              {.slots = state.activations, .pending = state.pending, .messages = state.messages}),
       schedule_{.peak = job.optimizer.lr,
                 .lowest = job.optimizer.min_lr,
                 .decline = decline_of(job.optimizer.schedule),
@@ -83,14 +85,15 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   const plan::AxisBytes before = carried(*state_.exchange);
   state_.clock.begin(state_.queue);
   const std::vector<data::MicroBatch> micro_batches = own_micro_batches(batches, position);
-  const Counts counts = count(micro_batches);
+  Counts own;
+  for (const data::MicroBatch& batch : micro_batches) own.add(batch);
+  const Counts counts = over_data_ranks(own);
   const double all_micro_batches = double(batches.micro_batches());
-  const typename objectives::Sft<P>::Share share{
-      .trained_tokens = counts.trained,
-      .coefficients = {.aux = job_.moe.aux_loss_coeff / all_micro_batches,
-                       .z = job_.moe.z_loss_coeff / all_micro_batches}};
   const double lr = optimizer::learning_rate(schedule_, iteration);
-  const std::vector<objectives::QueuedResult> queued = forward_and_backward(micro_batches, share);
+  objective_.begin(micro_batches, counts.batch);
+  const std::vector<objectives::QueuedResult> queued = forward_and_backward(
+      micro_batches,
+      {.aux = job_.moe.aux_loss_coeff / all_micro_batches, .z = job_.moe.z_loss_coeff / all_micro_batches});
   const auto queued_update = [&] {
     const Phase phase(cluster_.watchdog(), "optimizer");
     return state_.adam.step({.iteration = iteration, .lr = lr}, state_.weights, state_.gradients,
@@ -98,24 +101,24 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   }();
   state_.clock.end(state_.queue);
   finish();
-  Sums sums;
-  for (const objectives::QueuedResult& micro : queued) sums.add(objective_.result(micro));
-  add_over_ranks(sums);
+  const Sums sums = sums_over_ranks(queued);
   const optimizer::StepResult update = queued_update.result();
   state_.staging.release({});
   const plan::AxisBytes after = carried(*state_.exchange);
   for (std::size_t axis = 0; axis < after.size(); ++axis) sent_[axis] += after[axis] - before[axis];
 
   Metrics metrics{iteration + 1, {}};
-  const double loss = sums.loss / double(std::max<std::int64_t>(counts.trained, 1));
-  expect_finite(loss, update, iteration);
-  metrics.add("loss", loss);
+  const auto numbers = objective_.numbers(sums.loss, counts.batch);
+  expect_finite(numbers.front().second, update, iteration);
+  metrics.add("loss", numbers.front().second);
   metrics.add("grad_norm", update.gradient_norm);
   metrics.add("lr", lr);
-  metrics.add("tokens", double(counts.trained));
+  metrics.add("tokens", double(counts.batch.trained));
   const double seconds = watch.seconds();
   metrics.add("tokens_per_second", double(counts.tokens) / seconds);
   metrics.add("seconds", seconds);
+  for (auto number = numbers.begin() + 1; number != numbers.end(); ++number)
+    metrics.add(number->first, number->second);
   if (!sums.expert_tokens.empty()) {
     metrics.add("aux_loss", sums.aux / all_micro_batches);
     metrics.add("z_loss", sums.z / all_micro_batches);
@@ -129,12 +132,13 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
 
 template <Platform P>
 std::vector<objectives::QueuedResult> Step<P>::forward_and_backward(
-    std::span<const data::MicroBatch> micro_batches, const typename objectives::Sft<P>::Share& share) {
+    objectives::Batches micro_batches, const layers::AuxCoefficients& coefficients) {
   const Phase phase(cluster_.watchdog(), "forward");
-  return objective_.train(
+  return passes_.train(
       {.schedule = state_.schedule,
        .batches = micro_batches,
-       .share = share,
+       .objective = objective_,
+       .coefficients = coefficients,
        .gradients = state_.gradients,
        .done =
            [&](std::string_view names) { state_.adam.gradients_done(names, state_.gradients, state_.queue); },
@@ -159,7 +163,7 @@ void Step<P>::note_times(double seconds, const Counts& counts, double micro_batc
   times_ = {.parts = state_.clock.times(),
             .seconds = seconds,
             .load = {.tokens = double(counts.tokens),
-                     .targets = double(counts.trained),
+                     .targets = double(counts.batch.trained),
                      .squares = counts.squares,
                      .micro_batches = micro_batches}};
   times_.parts.at(Part::host, Pass::update) = seconds - times_.parts.total();
@@ -170,23 +174,25 @@ double Step<P>::evaluate(const data::Batches& batches) {
   const Phase phase(cluster_.watchdog(), "eval");
   const std::int64_t replicas = state_.exchange->mesh().degree(Axis::data);
   const std::int64_t own = state_.exchange->mesh().index(Axis::data);
-  std::array<double, 2> sums{};  // loss, trained tokens
+  std::vector<double> totals = objective_.totals({});
+  Counts counts;
   std::vector<data::MicroBatch> own_batches;
   for (std::int64_t first = 0; first < batches.pass_length(); first += replicas) {
     own_batches.push_back(batches.pass(first + own));
     const bool is_last = first + replicas >= batches.pass_length();
     if (std::int64_t(own_batches.size()) < kEvaluatedAtOnce && !is_last) continue;
-    const auto queued = objective_.evaluate(own_batches);
+    objective_.begin(own_batches, {});
+    const auto results = passes_.evaluate(own_batches);
     finish();
-    for (const objectives::QueuedResult& result : queued) sums[0] += objective_.result(result).loss_sum;
-    for (const data::MicroBatch& batch : own_batches) sums[1] += double(batch.trained());
+    const std::vector<double> more = totals_over_context(results);
+    for (std::size_t i = 0; i < totals.size(); ++i) totals[i] += more[i];
+    for (const data::MicroBatch& batch : own_batches) counts.add(batch);
     state_.staging.release({});
     own_batches.clear();
   }
-  for (const Axis axis : {Axis::pipeline, Axis::context})
-    parallel::sum_on_host(*state_.exchange, {axis, "eval loss"}, std::span(sums).first(1));
-  parallel::sum_on_host(*state_.exchange, {Axis::data, "eval loss"}, sums);
-  return sums[0] / std::max(sums[1], 1.0);
+  for (const Axis axis : {Axis::pipeline, Axis::data})
+    parallel::sum_on_host(*state_.exchange, {axis, "eval loss"}, totals);
+  return objective_.numbers(totals, over_data_ranks(counts).batch).front().second;
 }
 
 /// Waits for everything that was queued.
@@ -207,35 +213,59 @@ std::vector<data::MicroBatch> Step<P>::own_micro_batches(data::Batches& batches,
 }
 
 template <Platform P>
-typename Step<P>::Counts Step<P>::count(const std::vector<data::MicroBatch>& batches) {
-  std::array<double, 3> counts{};
-  for (const data::MicroBatch& batch : batches) {
-    counts[0] += double(batch.trained());
-    counts[1] += double(batch.tokens());
-    for (std::size_t i = 1; i < batch.starts.size(); ++i)
-      counts[2] += std::pow(double(batch.starts[i] - batch.starts[i - 1]), 2);
-  }
-  // Whole numbers below 2^53: exact.
-  parallel::sum_on_host(*state_.exchange, {Axis::data, "token counts"}, counts);
-  return {std::int64_t(counts[0]), std::int64_t(counts[1]), counts[2]};
+void Step<P>::Counts::add(const data::MicroBatch& more) {
+  batch.trained += more.trained();
+  batch.pairs += more.pairs;
+  batch.trained_chosen += more.trained_chosen();
+  tokens += more.tokens();
+  for (std::size_t i = 1; i < more.starts.size(); ++i)
+    squares += std::pow(double(more.starts[i] - more.starts[i - 1]), 2);
 }
 
 template <Platform P>
-void Step<P>::add_over_ranks(Sums& sums) {
-  // Context ranks know the rest of their micro batches.
-  parallel::sum_on_host(*state_.exchange, {Axis::context, "loss"}, std::span(&sums.loss, 1));
-  std::vector<double> values{sums.loss, sums.aux, sums.z};
+typename Step<P>::Counts Step<P>::over_data_ranks(const Counts& own) {
+  // Whole numbers below 2^53: exact.
+  std::array<double, 5> counts{double(own.batch.trained), double(own.batch.pairs),
+                               double(own.batch.trained_chosen), double(own.tokens), own.squares};
+  parallel::sum_on_host(*state_.exchange, {Axis::data, "token counts"}, counts);
+  return {.batch = {.trained = std::int64_t(counts[0]),
+                    .pairs = std::int64_t(counts[1]),
+                    .trained_chosen = std::int64_t(counts[2])},
+          .tokens = std::int64_t(counts[3]),
+          .squares = counts[4]};
+}
+
+/// Context ranks know the rest of their micro batches.
+template <Platform P>
+std::vector<double> Step<P>::totals_over_context(std::span<const objectives::QueuedResult> results) {
+  std::vector<double> measured;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (results[i].predictions) objective_.measure(std::int64_t(i), *results[i].predictions, measured);
+  }
+  if (!measured.empty()) parallel::sum_on_host(*state_.exchange, {Axis::context, "loss"}, measured);
+  return objective_.totals(measured);
+}
+
+template <Platform P>
+typename Step<P>::Sums Step<P>::sums_over_ranks(std::span<const objectives::QueuedResult> results) {
+  Sums sums;
+  sums.loss = totals_over_context(results);
+  for (const objectives::QueuedResult& result : results) sums.add(passes_.routers(result));
+  std::vector<double> values = sums.loss;
+  values.insert(values.end(), {sums.aux, sums.z});
   for (const auto& layer : sums.expert_tokens) values.insert(values.end(), layer.begin(), layer.end());
   for (const Axis axis : {Axis::pipeline, Axis::data})
     parallel::sum_on_host(*state_.exchange, {axis, "loss and balance"}, values);
-  sums.loss = values[0];
-  sums.aux = values[1];
-  sums.z = values[2];
-  auto next = values.begin() + 3;
-  for (auto& layer : sums.expert_tokens) {
-    std::copy_n(next, layer.size(), layer.begin());
-    next += std::ptrdiff_t(layer.size());
-  }
+  auto next = values.begin();
+  const auto take = [&](std::span<double> into) {
+    std::copy_n(next, into.size(), into.begin());
+    next += std::ptrdiff_t(into.size());
+  };
+  take(sums.loss);
+  take({&sums.aux, 1});
+  take({&sums.z, 1});
+  for (auto& layer : sums.expert_tokens) take(layer);
+  return sums;
 }
 
 #define INSTANTIATE(P) template class Step<P>;

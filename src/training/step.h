@@ -16,7 +16,8 @@ class Step {
  public:
   static constexpr Space kSpace = P::kSpace;
 
-  Step(const job::Job& job, ModelState<P>& state, cluster::Cluster& cluster);
+  Step(const job::Job& job, ModelState<P>& state, objectives::Objective<P>& objective,
+       cluster::Cluster& cluster);
 
   /// Trains on the global batch at `position` of `batches` as iteration `iteration` (from 0). Collective.
   /// Throws AgreedError (ExitCode::diverged) where loss or gradient are not finite; the weights have not
@@ -36,24 +37,29 @@ class Step {
 
  private:
   struct Counts {
-    std::int64_t trained = 0, tokens = 0;
-    double squares = 0;  // of the samples' lengths
+    objectives::BatchCounts batch;
+    std::int64_t tokens = 0;
+    double squares = 0;  // of the sequences' lengths
+
+    void add(const data::MicroBatch& more);
   };
   struct Sums;  // over the micro batches of the global batch
   [[nodiscard]] std::vector<data::MicroBatch> own_micro_batches(data::Batches& batches,
                                                                 std::int64_t position);
-  [[nodiscard]] Counts count(const std::vector<data::MicroBatch>& batches);
+  [[nodiscard]] Counts over_data_ranks(const Counts& own);
   [[nodiscard]] std::vector<objectives::QueuedResult> forward_and_backward(
-      std::span<const data::MicroBatch> micro_batches, const typename objectives::Sft<P>::Share& share);
+      objectives::Batches micro_batches, const layers::AuxCoefficients& coefficients);
+  [[nodiscard]] std::vector<double> totals_over_context(std::span<const objectives::QueuedResult> results);
   void expect_finite(double loss, const optimizer::StepResult& update, std::int64_t iteration);
   void note_times(double seconds, const Counts& counts, double micro_batches);
-  void add_over_ranks(Sums& sums);
+  [[nodiscard]] Sums sums_over_ranks(std::span<const objectives::QueuedResult> results);
   void finish();
 
   const job::Job& job_;
   ModelState<P>& state_;
   cluster::Cluster& cluster_;
-  objectives::Sft<P> objective_;
+  objectives::Objective<P>& objective_;
+  objectives::Passes<P> passes_;
   optimizer::Schedule schedule_;
   plan::AxisBytes sent_{};
   StepTimes times_;

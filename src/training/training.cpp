@@ -12,6 +12,7 @@
 #include "plan/plan.h"
 #include "training/hardware.h"
 #include "training/memory_check.h"
+#include "training/objective.h"
 #include "training/progress.h"
 #include "training/run_files.h"
 #include "training/step.h"
@@ -62,22 +63,34 @@ void show_first_sample(const Datasets& datasets, const TextTools& text, const Lo
   if (text.tokenizer == nullptr || datasets.train.count() == 0 || !log.speaks()) return;
   data::Sample sample;
   datasets.samples->read(datasets.train.samples.front(), sample);
-  std::vector<std::int32_t> trained;
-  for (const std::int32_t label : sample.labels) {
-    if (label != data::kNotTrained) trained.push_back(label);
+  const char* what = sample.view().is_pair() ? "first pair, chosen" : "first sample";
+  for (const data::SampleView& sequence : sample.view().sequences()) {
+    std::vector<std::int32_t> trained;
+    std::ranges::copy_if(sequence.labels, std::back_inserter(trained),
+                         [](std::int32_t label) { return label != data::kNotTrained; });
+    log.info("{} ({} tokens):\n{}", what, sequence.ids.size(),
+             text.tokenizer->decode(sequence.ids, data::SpecialTokens::keep));
+    log.info("of it trained ({} tokens):\n{}", trained.size(),
+             text.tokenizer->decode(trained, data::SpecialTokens::keep));
+    what = "first pair, rejected";
   }
-  log.info("first sample ({} tokens):\n{}", sample.ids.size(),
-           text.tokenizer->decode(sample.ids, data::SpecialTokens::keep));
-  log.info("of it trained ({} tokens):\n{}", trained.size(),
-           text.tokenizer->decode(trained, data::SpecialTokens::keep));
 }
 
 /// The loop's own state, from the first step to the last.
 template <Platform P>
 class Loop {
  public:
-  Loop(const Start& start, ModelState<P>& state, RunFiles<P>& files, Cluster& cluster)
-      : start_(start), state_(state), files_(files), cluster_(cluster), step_(start.job, state, cluster) {}
+  struct Parts {
+    ModelState<P>& state;
+    objectives::Objective<P>& objective;
+    RunFiles<P>& files;
+  };
+  Loop(const Start& start, const Parts& parts, Cluster& cluster)
+      : start_(start),
+        state_(parts.state),
+        files_(parts.files),
+        cluster_(cluster),
+        step_(start.job, parts.state, parts.objective, cluster) {}
 
   Outcome run(const Datasets& datasets, Place place, const cluster::Environment& environment, const Log& log);
   /// Of the steps done so far.
@@ -267,7 +280,13 @@ template <Platform P>
 Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
   const auto& [given, mesh, cluster, environment, log] = running;
   job::Job job = given.job;  // its seed and its day may become those of the checkpoint
-  const Start start{job, given.config, given.files, given.text, given.read_weights, given.read_adapter};
+  const Start start{.job = job,
+                    .config = given.config,
+                    .files = given.files,
+                    .text = given.text,
+                    .read_weights = given.read_weights,
+                    .read_adapter = given.read_adapter,
+                    .read_reference = given.read_reference};
   const std::filesystem::path output = job.general.output;
   const checkpoint::OutputLock lock(output, cluster, log);
   RunFiles<P> files(start, cluster, log);
@@ -288,8 +307,9 @@ Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
     made->reserve(planned.memory);
     return made;
   });
+  const auto objective = make_objective<P>(start, *state, cluster, log);
   const Place place = files.load(*state);
-  Loop<P> loop(start, *state, files, cluster);
+  Loop<P> loop(start, {*state, *objective, files}, cluster);
   const Outcome outcome = loop.run(datasets, place, environment, log);
   cluster.together("write speed.txt", [&] { report_speed(running, loop, planned, hardware); });
   return outcome;

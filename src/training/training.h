@@ -15,6 +15,7 @@
 ///
 ///   training.h       the loop: resume, step, evaluate, save, stop
 ///   step.h           one optimizer step over the mesh
+///   objective.h      what is minimised; reference_model.h: with dpo, what answers are compared with
 ///   model_state.h    this rank's weights, gradients, moments and the decoder that uses them
 ///   hardware.h       CPU or GPU, and in which precision
 ///   memory_check.h   does it fit
@@ -35,6 +36,8 @@ struct Start {
   checkpoint::SlabReading read_weights;
   /// The same of the factors of an adapter; empty: new ones.
   checkpoint::SlabReading read_adapter = {};
+  /// The same of the model that answers are compared with (dpo).
+  checkpoint::SlabReading read_reference = {};
 };
 
 enum class Outcome : std::uint8_t {

@@ -48,6 +48,18 @@ TEST_CASE("tokens have the class of their weight and tell their id", "[commands]
         "<div class=\"row out\">a:4 left out: unknown role: &#39;&lt;x&gt;&#39;</div>");
 }
 
+TEST_CASE("a pair shows both of its answers, each with places of its own", "[commands][page]") {
+  RenderPage page(nullptr);
+  const data::Sample pair{
+      .ids = {7, 8, 7, 9, 6}, .labels = {-100, 8, -100, 9, 6}, .loss_scale = {}, .rejected_begin = 2};
+  const std::string html = page.row("a:1", pair, RenderPage::Fold::closed);
+  CHECK(count(html, "<span>5 tokens, 3 trained ") == 1);
+  CHECK(count(html, "<h2>chosen</h2><pre><b class=\"no\" title=\"token 0, id 7, not trained\">") == 1);
+  CHECK(count(html, "<h2>rejected</h2><pre><b class=\"no\" title=\"token 0, id 7, not trained\">") == 1);
+  CHECK(count(html, "title=\"token 2, id 6, weight 1\"") == 1);
+  CHECK(page.counts() == "- 2\n1 3\n");
+}
+
 TEST_CASE("tokens that share a character show it once, whatever their bytes are", "[commands][page]") {
   const data::Tokenizer tokenizer = bytes_and_merges();
   RenderPage page(&tokenizer);

@@ -149,6 +149,41 @@ TEST_CASE("a dataset's name carries its number of rows", "[data][sampling]") {
   CHECK_THROWS_WITH(parse_dataset_name("a.jsonl#0"), test::contains("1 or more"));
 }
 
+TEST_CASE("both sides of a pair lie in one micro batch, each a sequence of its own", "[data][batches]") {
+  const Sample pair{{5, 6, 7, 5, 8}, {-100, 6, 7, -100, 8}, {}, 3},
+      other{{1, 2, 1, 3}, {-100, 2, -100, -100}, {}, 2};
+  MicroBatch batch;
+  batch.append(pair.view());
+  batch.append(other.view());
+  CHECK(batch.starts == std::vector<std::int32_t>{0, 3, 5, 7, 9});
+  CHECK(batch.positions == std::vector<std::int32_t>{0, 1, 2, 0, 1, 0, 1, 0, 1});
+  CHECK(batch.targets == std::vector<std::int32_t>{6, 7, -100, 8, -100, 2, -100, -100, -100});
+  CHECK(batch.pairs == 2);
+  CHECK(batch.trained() == 4);
+  CHECK(batch.trained_chosen() == 3);
+  CHECK(trained_count(pair.view()) == 3);
+}
+
+TEST_CASE("a pair longer than a pack is a pack of its own", "[data][packing]") {
+  const std::vector<std::int64_t> samples{0, 1, 2, 3}, lengths{6, 15, 4, 12};
+  const Packs packs = packed_best_fit(samples, lengths, 10);
+  REQUIRE(packs.count() == 3);
+  for (std::int64_t pack = 0; pack < 3; ++pack) {
+    std::int64_t tokens = 0;
+    for (const std::int64_t sample : packs.pack(pack)) tokens += lengths[std::size_t(sample)];
+    CHECK((tokens <= 10 || packs.pack(pack).size() == 1));
+  }
+}
+
+TEST_CASE("synthetic pairs have two sequences, each without its first token", "[data][synthetic]") {
+  const SyntheticSamples samples({.count = 3, .length = 16, .vocab = 50, .sequences = 2}, 1);
+  Sample pair;
+  samples.read(2, pair);
+  CHECK(samples.length(2) == 32);
+  CHECK(pair.rejected_begin == 16);
+  CHECK(trained_count(pair.view()) == 30);
+}
+
 TEST_CASE("synthetic samples are trained but for their first token, and reproducible", "[data][synthetic]") {
   const SyntheticSamples samples({.count = 3, .length = 16, .vocab = 50}, 1);
   Sample a, b;

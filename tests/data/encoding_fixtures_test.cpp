@@ -35,8 +35,6 @@ std::vector<std::string> lines_of(const fs::path& path) {
   return lines;
 }
 
-}
-
 struct Model {
   Tokenizer tokenizer;
   std::string eos;

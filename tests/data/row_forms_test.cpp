@@ -18,21 +18,33 @@ Row row_of(const std::string& json, const RowSettings& settings = {}) {
   return read_row(std::move(*value->as<Json::Object>()), settings, parser);
 }
 
-/// "s:.. u:.. a:.. call:name(arguments) r:..", or "dropped: <reason>".
-std::string told(const Row& row) {
-  if (const auto* dropped = std::get_if<Dropped>(&row)) return "dropped: " + dropped->text();
+std::string told(const ChatRow& row) {
   const std::map<Role, std::string> names{
       {Role::system, "s"}, {Role::user, "u"}, {Role::assistant, "a"}, {Role::tool_result, "r"}};
   std::string text;
-  for (const Message& message : std::get<ChatRow>(row).messages) {
+  for (const Message& message : row.messages) {
     if (!text.empty()) text += ' ';
     text += message.call ? fmt::format("call:{}({})", message.call->name, json_dump(message.call->arguments))
                          : names.at(message.role) + ":" + message.content;
   }
   return text;
 }
+/// "s:.. u:.. a:.. call:name(arguments) r:..", or "dropped: <reason>".
+std::string told(const Row& row) {
+  if (const auto* dropped = std::get_if<Dropped>(&row)) return "dropped: " + dropped->text();
+  return told(std::get<ChatRow>(row));
+}
 std::string told(const std::string& json, const RowSettings& settings = {}) {
   return told(row_of(json, settings));
+}
+
+/// Both sides of a pair and the number of their tools.
+std::string told_pair(const std::string& json) {
+  const Row row = row_of(json, {.answers = Answers::pair});
+  if (const auto* dropped = std::get_if<Dropped>(&row)) return "dropped: " + dropped->text();
+  const auto& [chosen, rejected] = std::get<Pair<ChatRow>>(row);
+  return fmt::format("{} ({}) | {} ({})", told(chosen), chosen.tools.size(), told(rejected),
+                     rejected.tools.size());
 }
 
 }  // namespace
@@ -175,6 +187,52 @@ TEST_CASE("tools are unpacked, cleaned of padding and wrapped", "[data][rows]") 
   CHECK(tools("null").empty());
   CHECK(tools("\"\"").empty());
   CHECK(tools(R"("get_weather of a city")") == "tools malformed: a tool is no object");
+}
+
+TEST_CASE("a rejected answer takes the place of all behind the last user", "[data][rows]") {
+  CHECK(told_pair(R"({"query": "q", "response": "r", "rejected_response": "bad"})") ==
+        "u:q a:r (0) | u:q a:bad (0)");
+  CHECK(told_pair(R"({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"},
+        {"role": "tool_call", "content": "{\"name\": \"f\", \"arguments\": {}}"},
+        {"role": "tool_response", "content": "1"}, {"role": "assistant", "content": "good"}],
+        "tools": [{"name": "f"}], "rejected_response": [{"role": "assistant", "content": "bad"}]})") ==
+        "s:s u:q call:f({}) r:1 a:good (1) | s:s u:q a:bad (1)");
+  CHECK(
+      told_pair(R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "good"}],
+        "tools": [{"name": "f"}], "rejected_messages": [{"role": "user", "content": "x"},
+        {"role": "assistant", "content": "good"}]})") == "u:q a:good (1) | u:x a:good (0)");
+  const std::string wrong = "dropped: rejected answer malformed or equal to the response";
+  CHECK(told_pair(R"({"query": "q", "response": "r", "rejected_response": "r"})") == wrong + ": equal");
+  CHECK(told_pair(R"({"query": "q", "response": "r",
+        "rejected_response": [{"role": "assistant", "content": "r"}]})") == wrong + ": equal");
+  CHECK(told_pair(R"({"query": "q", "response": "r"})") == "dropped: no rejected answer");
+}
+
+TEST_CASE("rejected answers as TRL and LLaMA-Factory write them", "[data][rows]") {
+  CHECK(told_pair(R"({"prompt": "q", "chosen": "good", "rejected": "bad"})") ==
+        "u:q a:good (0) | u:q a:bad (0)");
+  CHECK(
+      told_pair(
+          R"({"conversations": [{"from": "human", "value": "q"}], "chosen": {"from": "gpt", "value": "good"},
+        "rejected": {"from": "gpt", "value": "bad"}})") == "u:q a:good (0) | u:q a:bad (0)");
+  CHECK(told_pair(R"({"tools": [{"name": "f"}], "chosen": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": "good"}], "rejected": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": "bad"}]})") == "u:q a:good (1) | u:q a:bad (1)");
+  CHECK(told_pair(R"({"prompt": "q", "chosen": "same", "rejected": "same"})") ==
+        "dropped: rejected answer malformed or equal to the response: equal");
+  CHECK(told_pair(R"({"prompt": "q", "chosen": "good"})") == "dropped: no rejected answer");
+}
+
+TEST_CASE("pairs that are encoded already", "[data][rows]") {
+  const std::string text = R"({"chosen": {"input_ids": [1, 2], "labels": [-100, 2]},
+                               "rejected": {"input_ids": [1, 3, 4], "labels": [-100, 3, 4]}})";
+  const Row pair = row_of(text, {.answers = Answers::pair});
+  CHECK(std::get<Pair<TokenRow>>(pair).chosen.input_ids == std::vector<std::int32_t>{1, 2});
+  CHECK(std::get<Pair<TokenRow>>(pair).rejected.labels == std::vector<std::int32_t>{-100, 3, 4});
+  CHECK(std::get<TokenRow>(row_of(text)).input_ids == std::vector<std::int32_t>{1, 2});
+  CHECK(told_pair(R"({"input_ids": [1, 2], "labels": [1, 2]})") == "dropped: no rejected answer");
+  CHECK(told_pair(R"({"chosen": {"input_ids": [1], "labels": [1]}, "rejected": "text"})") ==
+        "dropped: no rejected answer: only the chosen one is encoded");
 }
 
 TEST_CASE("rows with chosen and rejected answers are read as their chosen side", "[data][rows]") {

@@ -36,6 +36,22 @@ TEST_CASE("samples written in parts come back in the order of their rows", "[dat
   CHECK(store.reports()[1] == "2 too long");
 }
 
+TEST_CASE("a pair comes back as a pair", "[data][store]") {
+  const test::TemporaryFolder folder;
+  const Sample pair{{1, 2, 1, 3}, {-100, 2, -100, 3}, {}, 2}, plain{{1, 2}, {-100, 2}, {}};
+  SampleWriter writer(folder.path(), 0);
+  writer.add(0, pair.view());
+  writer.add(1, plain.view());
+  writer.finish("");
+  const SampleStore store(folder.path(), 1);
+  Sample sample;
+  store.read(0, sample);
+  CHECK(sample.ids == pair.ids);
+  CHECK(sample.rejected_begin == 2);
+  store.read(1, sample);
+  CHECK(sample.rejected_begin == 0);
+}
+
 TEST_CASE("a part that was not finished is refused by name", "[data][store]") {
   const test::TemporaryFolder folder;
   SampleWriter writer(folder.path(), 0);

@@ -51,13 +51,16 @@ void check_memory(const models::ModelConfig& config, job::Job job, cluster::Clus
   const plan::Machine machine{.memory = 1 << 30, .name = "the node"};
   const models::ModelMemory planned =
       plan::need_on(mesh, {job, config, cluster.size(), kTokens, machine}).memory;
-  objectives::Sft<HostFp32> sft(
+  objectives::Sft<HostFp32> sft;
+  objectives::Passes<HostFp32> passes(
       state.decoder, {.slots = state.activations, .pending = state.pending, .messages = state.messages});
   const std::vector<data::MicroBatch> batches(std::size_t(kMicroBatches), full_pack());
-  (void)sft.train({.schedule = state.schedule,
-                   .batches = batches,
-                   .share = {.trained_tokens = kTokens, .coefficients = {}},
-                   .gradients = state.gradients});
+  sft.begin(batches, {.trained = kTokens});
+  (void)passes.train({.schedule = state.schedule,
+                      .batches = batches,
+                      .objective = sft,
+                      .coefficients = {},
+                      .gradients = state.gradients});
   // The plan counts a target for each token, and for the largest chunk; one chunk may be a layer more than
   // another.
   const std::int64_t targets = 256 * planned.in_flight;  // bytes
