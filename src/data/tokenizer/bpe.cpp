@@ -74,8 +74,7 @@ const Bpe::Entry* Bpe::find(std::int32_t left, std::int32_t right) const {
   }
 }
 
-std::int32_t Bpe::whole_word(std::string_view word) const {
-  const std::size_t hash = std::hash<std::string_view>{}(word);
+std::int32_t Bpe::whole_word(std::string_view word, std::size_t hash) const {
   const std::size_t mask = whole_words_.size() - 1;
   for (std::size_t slot = slot_of(hash, whole_words_.size());; slot = (slot + 1) & mask) {
     const WholeWord& entry = whole_words_[slot];
@@ -86,9 +85,13 @@ std::int32_t Bpe::whole_word(std::string_view word) const {
 }
 
 void Bpe::encode(std::string_view word, std::vector<std::int32_t>& ids) const {
-  const std::int32_t id = whole_word(word);
-  if (id < 0) return merge(word, ids);
-  ids.push_back(id);
+  const std::size_t hash = std::hash<std::string_view>{}(word);
+  const std::int32_t id = whole_word(word, hash);
+  if (id >= 0) return ids.push_back(id);
+  if (merged_->find(word, hash, ids)) return;
+  const std::size_t begin = ids.size();
+  merge(word, ids);
+  merged_->add(word, hash, ids, begin);
 }
 
 void Bpe::merge(std::string_view word, std::vector<std::int32_t>& ids) const {

@@ -1,11 +1,14 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "data/tokenizer/word_cache.h"
 
 namespace moebius::data {
 
@@ -17,11 +20,11 @@ struct Merge {
 /// Whether a word that is itself in the vocabulary becomes its id at once, or only where merges lead there.
 enum class WholeWords : std::uint8_t { by_merges, first };
 
-/// Byte-pair encoding of one word. Immutable.
+/// Byte-pair encoding of one word. Any number of threads may use one object.
 ///
 /// As long as there is a pair that has a merge, the earliest merge of the file is done, at its leftmost
 /// place. Most words of real text are one token: those are looked up in a table of all tokens that encode as
-/// themselves, made once, so no cache that grows with the text is needed.
+/// themselves, made once. Of the others the first different ones that occur are kept (word_cache.h).
 class Bpe {
  public:
   struct Token {
@@ -56,7 +59,7 @@ class Bpe {
   void add_merges(std::span<const Merge> merges);
   void add_whole_words(const Model& model);
   [[nodiscard]] const Entry* find(std::int32_t left, std::int32_t right) const;
-  [[nodiscard]] std::int32_t whole_word(std::string_view word) const;
+  [[nodiscard]] std::int32_t whole_word(std::string_view word, std::size_t hash) const;
   void merge(std::string_view word, std::vector<std::int32_t>& ids) const;
   void merge_short(std::string_view word, std::vector<std::int32_t>& ids) const;
   void merge_long(std::string_view word, std::vector<std::int32_t>& ids) const;
@@ -65,6 +68,7 @@ class Bpe {
   std::vector<Entry> entries_;          // by hash of the pair, a power of two of them
   std::vector<WholeWord> whole_words_;  // the same
   std::string bytes_;
+  std::unique_ptr<WordCache> merged_ = std::make_unique<WordCache>();
 };
 
 }  // namespace moebius::data

@@ -20,7 +20,7 @@
 ///   splitter.h       3. text -> words, by the file's regular expressions
 ///   pattern.h           one regular expression, from Oniguruma's dialect to PCRE2's
 ///   unicode_16.h        characters that PCRE2 does not know yet
-///   bpe.h            4. word -> ids, by merges
+///   bpe.h            4. word -> ids, by merges; word_cache.h: for words that come again
 ///   byte_alphabet.h     the letters in which the file spells bytes
 ///   json_file.h         reading JSON with complaints that name the place
 namespace moebius::data {
