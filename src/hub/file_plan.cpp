@@ -41,7 +41,7 @@ std::vector<Pending> assign_files(const models::ParameterTable& table, const std
 }  // namespace
 
 FilePlan plan_files(const models::ParameterTable& table, std::vector<Dtype> dtypes,
-                    std::int64_t max_file_bytes) {
+                    std::int64_t max_file_bytes, std::string_view stem) {
   std::vector<Pending> tensors = assign_files(table, dtypes, max_file_bytes);
   FilePlan plan{.dtypes = std::move(dtypes)};
   plan.files.resize(tensors.back().file + 1);
@@ -62,8 +62,8 @@ FilePlan plan_files(const models::ParameterTable& table, std::vector<Dtype> dtyp
   for (std::size_t i = 0; i < plan.files.size(); ++i) {
     FilePlan::File& file = plan.files[i];
     file.name = plan.files.size() == 1
-                    ? "model.safetensors"
-                    : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, plan.files.size());
+                    ? fmt::format("{}.safetensors", stem)
+                    : fmt::format("{}-{:05}-of-{:05}.safetensors", stem, i + 1, plan.files.size());
     file.header = header_bytes(file.tensors);
     file.size += std::int64_t(file.header.size());
   }

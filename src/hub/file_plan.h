@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hub/safetensors.h"
@@ -12,7 +13,7 @@ namespace moebius::hub {
 /// types and file size, so every rank knows the place of every byte without being told.
 struct FilePlan {
   struct File {
-    std::string name;                 // "model.safetensors" or "model-00001-of-00003.safetensors"
+    std::string name;                 // "<stem>.safetensors" or "<stem>-00001-of-00003.safetensors"
     std::string header;               // the file's first bytes
     std::vector<TensorInfo> tensors;  // in the order of the data
     std::int64_t size = 0;            // header and data
@@ -33,7 +34,7 @@ struct FilePlan {
 /// `max_file_bytes` (a longer tensor has a file alone). Within a file, wider types come first, so that each
 /// tensor is aligned to its items. `dtypes`: of each row of the table.
 [[nodiscard]] FilePlan plan_files(const models::ParameterTable& table, std::vector<Dtype> dtypes,
-                                  std::int64_t max_file_bytes);
+                                  std::int64_t max_file_bytes, std::string_view stem = "model");
 
 /// Bytes of a file that hold consecutive elements of a parameter.
 struct FileSpan {

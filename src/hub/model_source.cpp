@@ -1,37 +1,14 @@
 #include "hub/model_source.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 
 #include "base/error.h"
 #include "checkpoint/slabs.h"
 #include "checkpoint/write.h"
+#include "hub/adapter_source.h"
 
 namespace moebius::hub {
-namespace {
-
-/// The parameters in a checkpoint. Does not own the reader.
-class CheckpointWeights final : public WeightSource {
- public:
-  CheckpointWeights(const checkpoint::Reader& reader, models::ParameterTable table)
-      : reader_(reader), table_(std::move(table)) {
-    reader_.expect_tensors(checkpoint::kParameters, table_);
-  }
-  [[nodiscard]] const models::ParameterTable& table() const override { return table_; }
-  [[nodiscard]] Dtype stored_dtype(std::size_t parameter) const override {
-    const std::string path = checkpoint::kParameters + "/" + table_[parameter].name;
-    return std::ranges::find(reader_.tensors(), path, &checkpoint::StoredTensor::path)->dtype;
-  }
-  void read(std::span<const models::Slab> wanted, const checkpoint::SlabSink& sink) const override {
-    reader_.read(checkpoint::kParameters, table_, wanted, sink);
-  }
-
- private:
-  const checkpoint::Reader& reader_;
-  models::ParameterTable table_;
-};
-
-}  // namespace
 
 ModelSource::ModelSource(std::filesystem::path path) : path_(std::move(path)) {
   if (std::filesystem::is_directory(path_)) {
@@ -51,6 +28,10 @@ std::string ModelSource::config_name() const {
 }
 
 std::unique_ptr<WeightSource> ModelSource::weights(models::ParameterTable table) {
+  if (files_.contains(kAdapterConfig))
+    throw InputError(fmt::format(
+        "{}: holds an adapter and not the model '{}' that it is for; name that one, and this as the adapter",
+        path_.string(), AdapterSource(path_).base()));
   if (reader_) return std::make_unique<CheckpointWeights>(*reader_, std::move(table));
   if (folder_ == nullptr) folder_ = std::make_unique<HubFolder>(path_);
   return std::make_unique<HubWeights>(*folder_, std::move(table));

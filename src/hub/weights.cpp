@@ -1,5 +1,6 @@
 #include "hub/weights.h"
 
+#include <algorithm>
 #include <array>
 #include <fmt/format.h>
 #include <future>
@@ -105,6 +106,20 @@ std::vector<std::string> HubWeights::warnings() const {
                     where, widened_.size(), some_of(widened_)));
   }
   return lines;
+}
+
+CheckpointWeights::CheckpointWeights(const checkpoint::Reader& reader, models::ParameterTable table)
+    : reader_(&reader), table_(std::move(table)) {
+  reader.expect_tensors(checkpoint::kParameters, table_);
+}
+
+Dtype CheckpointWeights::stored_dtype(std::size_t parameter) const {
+  const std::string path = checkpoint::kParameters + "/" + table_[parameter].name;
+  return std::ranges::find(reader_->tensors(), path, &checkpoint::StoredTensor::path)->dtype;
+}
+
+void CheckpointWeights::read(std::span<const models::Slab> wanted, const checkpoint::SlabSink& sink) const {
+  reader_->read(checkpoint::kParameters, table_, wanted, sink);
 }
 
 template <class T, Space S>

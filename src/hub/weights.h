@@ -47,6 +47,21 @@ class HubWeights final : public WeightSource {
   std::vector<std::string> unused_, widened_;
 };
 
+/// The parameters in a checkpoint. Does not own the reader.
+class CheckpointWeights final : public WeightSource {
+ public:
+  /// Throws InputError where the checkpoint's parameters are not those of the table.
+  CheckpointWeights(const checkpoint::Reader& reader, models::ParameterTable table);
+
+  [[nodiscard]] const models::ParameterTable& table() const override { return table_; }
+  [[nodiscard]] Dtype stored_dtype(std::size_t parameter) const override;
+  void read(std::span<const models::Slab> wanted, const checkpoint::SlabSink& sink) const override;
+
+ private:
+  const checkpoint::Reader* reader_;
+  models::ParameterTable table_;
+};
+
 /// Fills this rank's shards, or its weights with their fp32 values: each rank reads its own slabs and holds
 /// nothing else. Gaps between shards become zero.
 template <class T, Space S>

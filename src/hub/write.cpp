@@ -37,8 +37,10 @@ fs::path partial_of(const fs::path& target) {
   return target.string() + ".partial";
 }
 
+/// Any stem's: what an export of another kind left there goes as well.
 bool is_ours(const std::string& name, const models::ModelFiles& files) {
-  const bool is_shard = name.starts_with("model") && name.ends_with(".safetensors");
+  const bool is_shard =
+      (name.starts_with("model") || name.starts_with("adapter_model")) && name.ends_with(".safetensors");
   return is_shard || name == kIndexName || files.contains(name);
 }
 
@@ -180,7 +182,9 @@ void publish(const fs::path& target, const FilePlan& plan, const models::ModelFi
   const fs::path partial = partial_of(target);
   if (const std::string index = index_text(plan); !index.empty()) write_file(partial / kIndexName, index);
   for (const auto& [name, bytes] : files) write_file(partial / name, bytes);
-  if (!check_fit(HubFolder(partial), table).empty()) {
+  const bool is_model = plan.files.size() > 1 || plan.files.front().name == "model.safetensors";
+  const HubFolder written = is_model ? HubFolder(partial) : HubFolder(partial, plan.files.front().name);
+  if (!check_fit(written, table).empty()) {
     throw ClusterError(partial.string() + ": something else writes into this folder");
   }
   sync_folder(partial);
@@ -243,7 +247,7 @@ void write_folder(const WeightSource& source, const models::ModelFiles& files, c
   for (std::size_t i = 0; i < source.table().size(); ++i) {
     dtypes.push_back(settings.dtype.value_or(source.stored_dtype(i)));
   }
-  const FilePlan plan = plan_files(source.table(), std::move(dtypes), settings.max_file_bytes);
+  const FilePlan plan = plan_files(source.table(), std::move(dtypes), settings.max_file_bytes, settings.stem);
   const fs::path target = target_of(settings.folder);
 
   on_rank_0(cluster, "export: prepare the folder", [&] { prepare(target, plan, files); });

@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "base/log.h"
 #include "cluster/cluster.h"
@@ -14,6 +15,7 @@ struct WriteSettings {
   std::filesystem::path folder;                 // must not exist, or be empty
   std::optional<Dtype> dtype;                   // of all tensors; nothing: as they are stored
   std::int64_t max_file_bytes = 5'000'000'000;  // of tensors a file; Hugging Face's own default
+  std::string stem = "model";                   // what the files of tensors are called
 };
 
 /// Writes a Hugging Face folder: the tensors of `source` in safetensors files with an index, and `files` byte

@@ -95,8 +95,7 @@ class FactorRows {
  public:
   FactorRows(const Parameter& parameter, std::size_t part, std::int64_t rank)
       : parameter_(parameter), hub_(module_of(parameter.hub[part])), rank_(rank) {
-    name_ = parameter.name;
-    if (parameter.hub.size() > 1) name_ += "." + end_of(hub_);
+    name_ = module_names(parameter)[part];
     const std::size_t dims = parameter.shape.size();
     out_ = int(dims) - 2;
     in_ = int(dims) - 1;
@@ -159,6 +158,13 @@ std::string some_ends(const ParameterTable& model) {
 
 double AdapterSettings::scale() const {
   return alpha / (scaling == Scaling::by_rank ? double(rank) : std::sqrt(double(rank)));
+}
+
+std::vector<std::string> module_names(const Parameter& parameter) {
+  if (parameter.hub.size() == 1) return {parameter.name};
+  std::vector<std::string> names;
+  for (const std::string& hub : parameter.hub) names.push_back(parameter.name + "." + end_of(module_of(hub)));
+  return names;
 }
 
 ParameterTable adapter_table(const ParameterTable& model, const AdapterSettings& settings) {

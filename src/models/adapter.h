@@ -34,6 +34,9 @@ struct AdapterSettings {
 /// no problems.
 [[nodiscard]] ParameterTable adapter_table(const ParameterTable& model, const AdapterSettings& settings);
 
+/// What the factors of a weight are called before ".a" and ".b": its name, or one for each module in it.
+[[nodiscard]] std::vector<std::string> module_names(const Parameter& parameter);
+
 /// What is wrong with the targets for this model, one text each: "'qproj' is no linear layer of the model
 /// (...)". Empty: nothing.
 [[nodiscard]] std::vector<std::string> target_problems(const ParameterTable& model,

@@ -1,4 +1,4 @@
-#include "hub/adapter_folder.h"
+#include "hub/adapter_source.h"
 
 #include <array>
 #include <fmt/format.h>
@@ -21,8 +21,8 @@ constexpr std::int64_t kMaxConfigBytes = 100'000'000;  // whole names of every e
 /// adapter_config.json with errors that name file and key.
 class ConfigText {
  public:
-  explicit ConfigText(const fs::path& file)
-      : file_(file.string()), content_(parse_json_object(read_file(file, kMaxConfigBytes), file_)) {}
+  ConfigText(const std::string& text, std::string file)
+      : file_(std::move(file)), content_(parse_json_object(text, file_)) {}
 
   /// Null where the key is missing or null.
   [[nodiscard]] const Json* find(const char* key) const {
@@ -103,14 +103,7 @@ std::vector<std::string> targets_of(const ConfigText& config) {
   return targets;
 }
 
-models::AdapterSettings read_settings(const fs::path& file) {
-  if (!fs::exists(file)) {
-    const std::string folder = file.parent_path().string();
-    throw InputError(fs::is_directory(folder)
-                         ? fmt::format("{}: no {} in this folder, which PEFT writes", folder, kAdapterConfig)
-                         : folder + ": no such folder");
-  }
-  const ConfigText config(file);
+models::AdapterSettings settings_of(const ConfigText& config) {
   refuse_what_is_not_built(config);
   using Scaling = models::AdapterSettings::Scaling;
   models::AdapterSettings settings{
@@ -126,20 +119,56 @@ models::AdapterSettings read_settings(const fs::path& file) {
   return settings;
 }
 
+/// The text of adapter_config.json in a folder.
+std::string read_config_file(const fs::path& folder) {
+  if (!fs::exists(folder))
+    throw InputError(folder.string() + ": no such adapter (a PEFT folder, or a checkpoint)");
+  if (!fs::exists(folder / kAdapterConfig))
+    throw InputError(fmt::format("{}: no {} in this folder; an adapter's folder has one", folder.string(),
+                                 kAdapterConfig));
+  return read_file(folder / kAdapterConfig, kMaxConfigBytes);
+}
+
+/// The same in a checkpoint.
+std::string config_in(const checkpoint::Reader& reader) {
+  const models::ModelFiles& files = reader.contents().model_files;
+  const auto found = files.find(kAdapterConfig);
+  if (found == files.end()) throw InputError(reader.file().string() + ": holds a whole model, no adapter");
+  return found->second;
+}
+
 }  // namespace
 
-AdapterFolder::AdapterFolder(const fs::path& path)
-    : tensors_(path, kAdapterTensors), settings_(read_settings(path / kAdapterConfig)) {}
+AdapterSource::AdapterSource(const fs::path& path) : path_(path) {
+  if (fs::is_regular_file(path)) {
+    reader_.emplace(path);
+    config_name_ = fmt::format("{}: {}", path.string(), kAdapterConfig);
+  } else {
+    config_name_ = (path / kAdapterConfig).string();
+  }
+  const ConfigText config(reader_ ? config_in(*reader_) : read_config_file(path), config_name_);
+  settings_ = settings_of(config);
+  if (const Json* base = config.find("base_model_name_or_path"); base != nullptr && base->is_string())
+    base_ = base->get<std::string>();
+  if (!reader_) folder_.emplace(path, kAdapterTensors);
+}
 
-std::unique_ptr<WeightSource> AdapterFolder::weights(const models::ParameterTable& model) const {
+bool AdapterSource::is_one(const fs::path& path) {
+  if (fs::is_directory(path)) return fs::exists(path / kAdapterConfig) && !fs::exists(path / "config.json");
+  return fs::is_regular_file(path) &&
+         checkpoint::Reader(path).contents().model_files.contains(kAdapterConfig);
+}
+
+std::unique_ptr<WeightSource> AdapterSource::weights(const models::ParameterTable& model) const {
   const auto problems = models::target_problems(model, settings_.targets);
   if (!problems.empty())
-    throw InputError(
-        fmt::format("{}: target_modules: {}", (path() / kAdapterConfig).string(), join(problems, "; ")));
-  auto weights = std::make_unique<HubWeights>(tensors_, models::adapter_table(model, settings_));
+    throw InputError(fmt::format("{}: target_modules: {}", config_name_, join(problems, "; ")));
+  models::ParameterTable table = models::adapter_table(model, settings_);
+  if (reader_) return std::make_unique<CheckpointWeights>(*reader_, std::move(table));
+  auto weights = std::make_unique<HubWeights>(*folder_, std::move(table));
   if (!weights->unused().empty())
     throw InputError(fmt::format("{}: {} tensors belong to no layer that target_modules names: {}",
-                                 (path() / kAdapterTensors).string(), weights->unused().size(),
+                                 (path_ / kAdapterTensors).string(), weights->unused().size(),
                                  some_of(weights->unused())));
   return weights;
 }

@@ -1,6 +1,8 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "hub/weights.h"
 #include "models/adapter.h"
@@ -10,23 +12,30 @@ namespace moebius::hub {
 inline constexpr const char* kAdapterConfig = "adapter_config.json";
 inline constexpr const char* kAdapterTensors = "adapter_model.safetensors";
 
-/// A folder as PEFT writes it: the settings of an adapter (LoRA) and its factors. Opening reads the small
-/// file and the header of the large one. Throws InputError, also for what PEFT can say there and adapters
-/// here cannot do (DoRA, biases that learn, ranks that differ from layer to layer, ...): key, value and
-/// reason.
-class AdapterFolder {
+/// An adapter (LoRA) as PEFT writes it into a folder, or inside a checkpoint of a training of one. Opening
+/// reads its settings and the names of its tensors. Throws InputError, also for what PEFT can say there and
+/// adapters here cannot do (DoRA, biases that learn, ranks that differ from layer to layer, ...): key, value
+/// and reason.
+class AdapterSource {
  public:
-  explicit AdapterFolder(const std::filesystem::path& path);
+  explicit AdapterSource(const std::filesystem::path& path);
+  /// Whether there is an adapter and no model.
+  [[nodiscard]] static bool is_one(const std::filesystem::path& path);
 
-  [[nodiscard]] const std::filesystem::path& path() const { return tensors_.path(); }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] const models::AdapterSettings& settings() const { return settings_; }
+  /// The model that it was trained beside: a path, or whatever else PEFT was told; maybe empty.
+  [[nodiscard]] const std::string& base() const { return base_; }
   /// The factors, which must be those of models::adapter_table(model, settings()), all of them and no others.
   /// Must not outlive this object.
   [[nodiscard]] std::unique_ptr<WeightSource> weights(const models::ParameterTable& model) const;
 
  private:
-  HubFolder tensors_;
+  std::filesystem::path path_;
+  std::optional<checkpoint::Reader> reader_;  // of a checkpoint
+  std::optional<HubFolder> folder_;           // otherwise
   models::AdapterSettings settings_;
+  std::string base_, config_name_;
 };
 
 /// The text of an adapter_config.json that PEFT reads. `base`: where the model lies that the adapter is for.
