@@ -54,7 +54,7 @@ class Grammar {
   }
   void add_job(CLI::App* command, JobArguments& job);
   void add_inference(CLI::App* command, InferenceSettings& settings);
-  void refuse_adapter(CLI::App* command);
+  void add_adapter(CLI::App* command, ModelArguments& model);
   void add_job_commands();
   void add_folder_commands();
   void add_model_commands();
@@ -99,10 +99,8 @@ void Grammar::add_inference(CLI::App* command, InferenceSettings& settings) {
                               {"bf16", job::Precision::bf16}});
 }
 
-void Grammar::refuse_adapter(CLI::App* command) {
-  command->add_option_function<std::string>(
-      "--adapter", [this, command](const std::string&) { refused_ = command->get_name() + " --adapter"; },
-      "PEFT folder (not built yet)");
+void Grammar::add_adapter(CLI::App* command, ModelArguments& model) {
+  command->add_option("--adapter", model.adapter, "adapter for the model: PEFT folder, or checkpoint of one");
 }
 
 void Grammar::add_job_commands() {
@@ -139,17 +137,25 @@ void Grammar::add_folder_commands() {
 
   std::shared_ptr<ExportCommand> exported;
   command = add("export", "checkpoint to Hugging Face folder", exported);
-  command->add_option("CKPT", exported->checkpoint, "checkpoint, or Hugging Face folder")->required();
+  command->add_option("CKPT", exported->model.path, "checkpoint, or Hugging Face folder")->required();
   command->add_option("-o,--out", exported->out, "folder to write")->required();
   command->add_option("--dtype", exported->dtype, "bfloat16 or float32 (as stored)")
       ->check(CLI::IsMember({"bfloat16", "float32"}));
-  command->add_option("--max-shard-size", exported->max_shard_size, "largest file, such as 5GB");
+  CLI::Option* shards =
+      command->add_option("--max-shard-size", exported->max_shard_size, "largest file, such as 5GB");
   command->add_flag_callback(
       "--check", [exported] { exported->check = ExportCommand::Check::compare_logits; },
       "compare logits before and after");
-  refuse_adapter(command);
-  command->add_flag_callback("--merge-adapter", [this] { refused_ = "export --merge-adapter"; });
-  command->add_flag_callback("--adapter-only", [this] { refused_ = "export --adapter-only"; });
+  add_adapter(command, exported->model);
+  CLI::Option* merge = command->add_flag_callback(
+      "--merge-adapter", [exported] { exported->adapter = ExportCommand::Adapter::merged; },
+      "the model with its adapter taken in");
+  command
+      ->add_flag_callback(
+          "--adapter-only", [exported] { exported->adapter = ExportCommand::Adapter::alone; },
+          "the adapter, as a PEFT folder")
+      ->excludes(merge)
+      ->excludes(shards);
 
   std::shared_ptr<InspectCommand> inspect;
   command = add("inspect", "what is inside a checkpoint, and is it whole", inspect);
@@ -159,10 +165,10 @@ void Grammar::add_folder_commands() {
 void Grammar::add_model_commands() {
   std::shared_ptr<ScoreCommand> score;
   CLI::App* command = add("score", "log-probability of every token", score);
-  command->add_option("MODEL", score->model, "Hugging Face folder or checkpoint")->required();
+  command->add_option("MODEL", score->model.path, "Hugging Face folder or checkpoint")->required();
   command->add_option("--input", score->input, "rows {\"input_ids\": [...]}")->required();
   command->add_option("-o,--out", score->out, "file to write instead of stdout");
-  refuse_adapter(command);
+  add_adapter(command, score->model);
   add_inference(command, score->inference);
 
   std::shared_ptr<TokenizeCommand> tokenize;
@@ -178,7 +184,7 @@ void Grammar::add_model_commands() {
 void Grammar::add_generate() {
   std::shared_ptr<GenerateCommand> generate;
   CLI::App* command = add("generate", "continue a prompt", generate);
-  command->add_option("MODEL", generate->model, "Hugging Face folder or checkpoint")->required();
+  command->add_option("MODEL", generate->model.path, "Hugging Face folder or checkpoint")->required();
   auto* input = command->add_option_group("input", "what to continue");
   input->add_option("--prompt", generate->prompt, "text");
   input->add_option("--messages", generate->messages, "rows {\"messages\": [...]}");
@@ -192,7 +198,7 @@ void Grammar::add_generate() {
   command->add_option("--max-new-tokens", generate->max_new_tokens)->check(at_least(1));
   command->add_option("--temperature", generate->temperature, "0: the likeliest token")->check(at_least(0));
   command->add_option("--seed", generate->seed, "of the draws at a temperature above 0")->check(at_least(0));
-  refuse_adapter(command);
+  add_adapter(command, generate->model);
   add_inference(command, generate->inference);
 }
 

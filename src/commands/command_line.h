@@ -37,8 +37,15 @@ struct RenderCommand {
 struct ImportCommand {
   std::string folder, out;
 };
+/// MODEL, and the adapter that it shall work with.
+struct ModelArguments {
+  std::string path;
+  std::string adapter;  // PEFT folder, or checkpoint of one; empty: none
+};
 struct ExportCommand {
-  std::string checkpoint, out;
+  ModelArguments model;
+  std::string out;
+  enum class Adapter : std::uint8_t { none, merged, alone } adapter = Adapter::none;
   std::optional<std::string> dtype;
   std::string max_shard_size = "5GB";
   enum class Check : std::uint8_t { no, compare_logits } check = Check::no;
@@ -51,13 +58,14 @@ struct InferenceSettings {
   job::Precision precision = job::Precision::automatic;
 };
 struct ScoreCommand {
-  std::string model, input, out;
+  ModelArguments model;
+  std::string input, out;
   InferenceSettings inference;
 };
 struct GenerateCommand {
   enum class Output : std::uint8_t { text, json };
   enum class EndToken : std::uint8_t { stops, ignored };
-  std::string model;
+  ModelArguments model;
   std::string prompt, messages, ids;  // exactly one
   Output output = Output::text;
   EndToken end_token = EndToken::stops;

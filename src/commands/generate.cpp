@@ -165,7 +165,8 @@ ExitCode generate(const GenerateCommand& command, Session& session) {
   OpenModel opened = open_model(command.model, session);
   const models::ModelConfig& config = opened.config;
   const auto language = cluster.together("read the tokenizer", [&] {
-    auto read = std::make_unique<Language>(opened.source.files(), command.model, config.vocab);
+    auto read =
+        std::make_unique<Language>(opened.source.files(), opened.source.path().string(), config.vocab);
     if (command.output == GenerateCommand::Output::text)
       static_cast<void>(read->tokenizer());  // must be there
     return read;

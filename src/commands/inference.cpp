@@ -1,5 +1,6 @@
 #include "commands/inference.h"
 
+#include <filesystem>
 #include <fmt/format.h>
 #include <numeric>
 
@@ -32,6 +33,15 @@ cluster::Degrees degrees_of(const models::ModelConfig& config, const InferenceSe
   return degrees;
 }
 
+/// Where the model lies that an adapter is for.
+std::string base_of(const hub::AdapterSource& adapter) {
+  if (!adapter.base().empty() && std::filesystem::exists(adapter.base())) return adapter.base();
+  throw InputError(fmt::format(
+      "{}: holds an adapter, and the model that it is for, '{}', is not there (name the model, and this with "
+      "--adapter)",
+      adapter.path().string(), adapter.base()));
+}
+
 template <Platform P>
 class LoadedModel final : public InferenceModel {
  public:
@@ -52,16 +62,25 @@ class LoadedModel final : public InferenceModel {
       layout_.emplace(table_, mesh, stages);
       weights_.emplace(*layout_, weight_memory_);
       hub::load_weights<T, kSpace>(*stored, *weights_, queue_);
+      if (!model.adapter) return;
+      const auto factors = model.adapter->weights(table_);
+      adapter_layout_.emplace(factors->table(), mesh, stages);
+      adapter_.emplace(*adapter_layout_, weight_memory_);
+      hub::load_weights<T, kSpace>(*factors, *adapter_, queue_);
     });
-    decoder_.emplace(model.config,
-                     typename Decoder::Parts{.weights = *weights_,
-                                             .exchange = *exchange_,
-                                             .activations = slots_.first(),
-                                             .remade = remade_,
-                                             .workspace = workspace_,
-                                             .staging = staging_,
-                                             .queue = queue_},
-                     typename Decoder::Options{.longest = longest, .stages = stages});
+    decoder_.emplace(
+        model.config,
+        typename Decoder::Parts{.weights = *weights_,
+                                .exchange = *exchange_,
+                                .activations = slots_.first(),
+                                .remade = remade_,
+                                .workspace = workspace_,
+                                .staging = staging_,
+                                .queue = queue_,
+                                .adapter = adapter_ ? &*adapter_ : nullptr},
+        typename Decoder::Options{.longest = longest,
+                                  .stages = stages,
+                                  .adapter_scale = model.adapter ? model.adapter->settings().scale() : 1});
     passes_.emplace(*decoder_, typename objectives::Passes<P>::Memory{
                                    .slots = slots_, .pending = pending_, .messages = messages_});
   }
@@ -82,8 +101,8 @@ class LoadedModel final : public InferenceModel {
   Arena<kSpace> weight_memory_{"weights"}, messages_{"messages"}, remade_{"activations made again"},
       workspace_{"workspace"};
   Staging<kSpace> staging_{"staging"};
-  std::optional<models::ShardLayout> layout_;
-  std::optional<models::Shards<T, kSpace>> weights_;
+  std::optional<models::ShardLayout> layout_, adapter_layout_;
+  std::optional<models::Shards<T, kSpace>> weights_, adapter_;
   std::optional<Decoder> decoder_;
   std::optional<objectives::Passes<P>> passes_;
 };
@@ -136,12 +155,23 @@ std::unique_ptr<Decoding> LoadedModel<P>::decode(std::int64_t sequences, std::in
 
 }  // namespace
 
-OpenModel open_model(const std::string& path, Session& session) {
-  auto& cluster = session.cluster;
-  hub::ModelSource source = cluster.together("open the model", [&] { return hub::ModelSource(path); });
-  auto config = cluster.together("read the config",
-                                 [&] { return models::read_config(source.config(), source.config_name()); });
-  return {std::move(source), std::move(config)};
+OpenModel open_model(const ModelArguments& model, Session& session) {
+  return session.cluster.together("open the model", [&]() -> OpenModel {
+    std::string path = model.path;
+    std::unique_ptr<hub::AdapterSource> adapter;
+    if (hub::AdapterSource::is_one(path)) {
+      if (!model.adapter.empty())
+        throw UsageError(
+            fmt::format("{} is an adapter already (leave --adapter out, or name its model)", path));
+      adapter = std::make_unique<hub::AdapterSource>(path);
+      path = base_of(*adapter);
+    } else if (!model.adapter.empty()) {
+      adapter = std::make_unique<hub::AdapterSource>(model.adapter);
+    }
+    hub::ModelSource source(path);
+    auto config = models::read_config(source.config(), source.config_name());
+    return {std::move(source), std::move(config), std::move(adapter)};
+  });
 }
 
 std::unique_ptr<InferenceModel> load_model(OpenModel& model, const InferenceSettings& settings,

@@ -1,4 +1,6 @@
 #pragma once
+#include <memory>
+
 #include "commands/language.h"
 #include "commands/session.h"
 #include "hub/hub.h"
@@ -10,9 +12,11 @@ namespace moebius::commands {
 struct OpenModel {
   hub::ModelSource source;
   models::ModelConfig config;
+  std::unique_ptr<hub::AdapterSource> adapter;  // null: none
 };
-/// Collective; throws AgreedError.
-[[nodiscard]] OpenModel open_model(const std::string& path, Session& session);
+/// MODEL as the command line names it: the model that an adapter is for, or, where that lies where it was
+/// trained, the adapter alone. `adapter`: what --adapter says, or empty. Collective; throws AgreedError.
+[[nodiscard]] OpenModel open_model(const ModelArguments& model, Session& session);
 
 /// Sequences that grow token by token.
 class Decoding {

@@ -1,5 +1,6 @@
 #include "commands/job_model.h"
 
+#include <filesystem>
 #include <fmt/format.h>
 
 #include "base/file.h"
@@ -32,6 +33,27 @@ bool is_same_choice(const models::ModelConfig& config, const std::vector<std::st
   return models::target_modules(table, a) == models::target_modules(table, b);
 }
 
+/// [lora] as the adapter says, which the training starts from.
+void complete_lora(job::Job& job, const models::ModelConfig& config, const models::AdapterSettings& found) {
+  using Scaling = models::AdapterSettings::Scaling;
+  job::Lora lora = *job.lora;
+  job::Report report(job);
+  const auto take = [&](const char* key, auto& setting, const auto& given, bool is_same) {
+    report.refuse_if(job.places.contains(key) && !is_same, {key},
+                     fmt::format("{} differs from the adapter in {} (leave it out)",
+                                 job::setting_text(job, key), lora.adapter));
+    setting = given;
+  };
+  const bool is_root = found.scaling == Scaling::by_root_of_rank;
+  take("lora.rank", lora.rank, found.rank, lora.rank == found.rank);
+  take("lora.alpha", lora.alpha, found.alpha, lora.alpha == found.alpha);
+  take("lora.rslora", lora.rslora, is_root, lora.rslora == is_root);
+  take("lora.targets", lora.targets, found.targets, is_same_choice(config, lora.targets, found.targets));
+  if (!job.places.contains("lora.dropout")) lora.dropout = found.dropout;
+  job::throw_if_any(report.take());
+  job.lora = lora;
+}
+
 }  // namespace
 
 JobModel open_job_model(const job::Job& job) {
@@ -52,29 +74,17 @@ JobModel open_job_model(const job::Job& job) {
 }
 
 void open_adapter(job::Job& job, JobModel& model) {
-  if (!job.lora || job.lora->adapter.empty()) return;
+  if (!job.lora) return;
   plan::check_against_model(job, model.config);
-  model.adapter = std::make_unique<hub::AdapterFolder>(job.lora->adapter);
-  const models::AdapterSettings& found = model.adapter->settings();
-  (void)model.adapter->weights(models::parameter_table(model.config));  // does it fit?
-  using Scaling = models::AdapterSettings::Scaling;
-  job::Lora lora = *job.lora;
-  job::Report report(job);
-  const auto take = [&](const char* key, auto& setting, const auto& of_folder, bool is_same) {
-    report.refuse_if(job.places.contains(key) && !is_same, {key},
-                     fmt::format("{} differs from the adapter in {} (leave it out: the folder says it)",
-                                 job::setting_text(job, key), lora.adapter));
-    setting = of_folder;
-  };
-  const bool is_root = found.scaling == Scaling::by_root_of_rank;
-  take("lora.rank", lora.rank, found.rank, lora.rank == found.rank);
-  take("lora.alpha", lora.alpha, found.alpha, lora.alpha == found.alpha);
-  take("lora.rslora", lora.rslora, is_root, lora.rslora == is_root);
-  take("lora.targets", lora.targets, found.targets,
-       is_same_choice(model.config, lora.targets, found.targets));
-  if (!job.places.contains("lora.dropout")) lora.dropout = found.dropout;
-  job::throw_if_any(report.take());
-  job.lora = lora;
+  const models::ParameterTable table = models::parameter_table(model.config);
+  if (!job.lora->adapter.empty()) {
+    model.adapter = std::make_unique<hub::AdapterSource>(job.lora->adapter);
+    (void)model.adapter->weights(table);  // does it fit?
+    complete_lora(job, model.config, model.adapter->settings());
+  }
+  const std::string base =
+      job.model.path.empty() ? "" : std::filesystem::absolute(job.model.path).lexically_normal().string();
+  model.files[hub::kAdapterConfig] = hub::adapter_config_text(table, *plan::adapter_of(job), base);
 }
 
 }  // namespace moebius::commands
