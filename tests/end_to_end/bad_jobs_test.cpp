@@ -37,7 +37,7 @@ const BadCommand kBadCommands[] = {
     {{"plan", "job.toml", "--ranks", "0"}, "--ranks: 0 is not a number from 1 to 1000000000000000..."},
     {{"netcheck", "--size", "64MiB"}, "moebius netcheck: not built yet in this version"},
     {{"export", "a.h5", "-o", "b", "--merge-adapter", "--adapter-only"},
-     "--adapter-only excludes --merge-adapter..."},
+     "--merge-adapter excludes --adapter-only..."},
     {{"export", "a.h5", "-o", "b", "--max-shard-size", "huge"},
      "--max-shard-size huge: a size such as 5GB or 500MiB"},
     {{"export", "a.h5", "-o", "b", "--dtype", "int8"}, "--dtype: int8 not in ..."},
