@@ -90,8 +90,8 @@ std::optional<std::int64_t> parse_bytes(std::string_view text) {
   return std::nullopt;
 }
 
-std::uint64_t fingerprint(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
+std::uint64_t fingerprint(std::string_view text, std::uint64_t before) {
+  std::uint64_t hash = before;
   for (const char letter : text) hash = (hash ^ std::uint8_t(letter)) * 0x100000001b3u;
   return hash;
 }

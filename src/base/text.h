@@ -29,8 +29,10 @@ namespace moebius {
 /// MiB, GiB or TiB. Nothing for other text, for less than a byte and for what does not fit an int64.
 [[nodiscard]] std::optional<std::int64_t> parse_bytes(std::string_view text);
 
-/// A 64-bit number that stands for the text (FNV-1a): the same in every build, for names of files.
-[[nodiscard]] std::uint64_t fingerprint(std::string_view text);
+/// A 64-bit number that stands for the text (FNV-1a): the same in every build, for names of files. Of a text
+/// in pieces: each goes on from that of the ones before.
+inline constexpr std::uint64_t kNoText = 0xcbf29ce484222325u;
+[[nodiscard]] std::uint64_t fingerprint(std::string_view text, std::uint64_t before = kNoText);
 
 /// "1h02m", "3m07s", "4.2s": for people, not for machines.
 [[nodiscard]] std::string seconds_text(double seconds);

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 
 #include "commands/job_model.h"
@@ -29,6 +31,29 @@ std::optional<hub::ModelSource> open_reference(const job::Job& job, const models
                   job.place_of("objective.reference"), path));
 }
 
+/// The files of a model, as far as names, sizes and times tell.
+std::string key_of_files(const std::filesystem::path& path) {
+  std::vector<std::filesystem::path> files{path};
+  if (std::filesystem::is_directory(path)) {
+    const std::filesystem::directory_iterator folder(path);
+    for (const auto& entry : folder) files.push_back(entry.path());
+  }
+  std::ranges::sort(files);
+  std::string key;
+  for (const std::filesystem::path& file : files) {
+    if (!std::filesystem::is_regular_file(file)) continue;
+    key +=
+        fmt::format("{} {} {}\n", std::filesystem::absolute(file).string(), std::filesystem::file_size(file),
+                    std::filesystem::last_write_time(file).time_since_epoch().count());
+  }
+  return key;
+}
+
+std::string reference_key(const job::Job& job, const JobModel& model) {
+  if (!job.objective.reference.empty()) return key_of_files(job.objective.reference);
+  return job.model.path.empty() ? model.files.at("config.json") : key_of_files(job.model.path);
+}
+
 }  // namespace
 
 ExitCode train(const TrainCommand& command, Session& session) {
@@ -50,6 +75,9 @@ ExitCode train(const TrainCommand& command, Session& session) {
   start.read_reference = start.read_weights;
   auto reference = cluster.together("open the reference", [&] { return open_reference(job, model.config); });
   if (reference) start.read_reference = reading(*reference, model.config, session);
+  if (job.objective.reference_cache)
+    start.reference_key =
+        cluster.together("look at the reference", [&] { return reference_key(job, model); });
   if (model.adapter) {
     start.read_adapter = [&](std::span<const models::Slab> wanted, const checkpoint::SlabSink& sink) {
       model.adapter->weights(models::parameter_table(model.config))->read(wanted, sink);

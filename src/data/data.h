@@ -21,6 +21,7 @@
 ///   tokenizer/tokenizer.h   text <-> token ids
 ///   store/encode_share.h    a rank's share of a file's rows, encoded by all its threads
 ///   store/sample_store.h    samples on disk, written by all ranks, mapped by all ranks
+///   store/value_store.h     numbers of samples on disk
 ///   batch/sampling.h        which rows of which file, in which order: #N, validation, shuffle
 ///   batch/synthetic.h       rows of random tokens
 ///   batch/packing.h         samples -> packs of whole samples

@@ -120,8 +120,6 @@ void refuse_what_is_not_built(Report& report) {
                    not_built("parallel.sequence = false", "use true"));
   report.refuse_if(job.lora.has_value() && job.lora->dropout > 0, {"lora.dropout", "lora"},
                    not_built("lora.dropout above 0", "use dropout = 0.0"));
-  report.refuse_if(job.objective.kind == ObjectiveKind::dpo && job.objective.reference_cache,
-                   {"objective.reference_cache"}, not_built("objective.reference_cache = true", "use false"));
 }
 
 }  // namespace moebius::job

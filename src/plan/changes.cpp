@@ -77,6 +77,11 @@ Changes of_optimizer(const Question& question) {
   return changes;
 }
 
+Changes of_reference(const Question& question) {
+  if (!keeps_reference(question.job)) return {};
+  return {{"objective.reference_cache", true, 0, "no time in a step: the reference scores all pairs before"}};
+}
+
 Changes of_recompute(const Question& question) {
   const std::string key = "train.recompute";
   const job::Recompute now = question.job.train.recompute;
@@ -155,6 +160,7 @@ std::vector<Changes> possible_changes(const Question& question) {
   std::vector<Changes> all;
   for (const Change& change : of_optimizer(question)) all.push_back({change});
   const job::Parallel& parallel = question.job.parallel;
+  all.push_back(of_reference(question));
   all.push_back(of_micro_batch(question));
   all.push_back(of_recompute(question));
   all.push_back(of_degree(

@@ -76,6 +76,10 @@ class Collector {
   }
 
   void finish() { files_.remove_others(); }
+  [[nodiscard]] std::string key() const {
+    return fmt::format("{}\n{}\n{}\n{}\n{}\n{}", files_.key(), join(job_.data.train),
+                       join(job_.data.validation), job_.general.seed, job_.data.max_length, tools_.vocab);
+  }
 
   std::unique_ptr<data::JoinedSamples> samples = std::make_unique<data::JoinedSamples>();
 
@@ -197,7 +201,8 @@ Datasets prepare_datasets(const job::Job& job, const TextTools& tools, cluster::
     validation.insert(validation.end(), split.train.begin(), split.train.end());
   }
   collector.finish();
-  Datasets datasets{nullptr, collector.pack(std::move(train)), collector.pack(std::move(validation))};
+  Datasets datasets{nullptr, collector.pack(std::move(train)), collector.pack(std::move(validation)),
+                    collector.key()};
   datasets.samples = std::move(collector.samples);
   report("training", datasets.train, *datasets.samples, log);
   if (datasets.validation.count() > 0) report("validation", datasets.validation, *datasets.samples, log);

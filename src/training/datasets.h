@@ -29,6 +29,7 @@ struct TextTools {
 struct Datasets {
   std::unique_ptr<data::JoinedSamples> samples;
   data::Packs train, validation;
+  std::string key;  // changes when a sample or its number does
 };
 
 /// Encodes the files of the job on all ranks into <output>/cache, where a later start of the same data finds

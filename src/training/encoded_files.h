@@ -3,9 +3,11 @@
 #include <memory>
 #include <string>
 
+#include "base/text.h"
 #include "cluster/cluster.h"
 #include "data/data.h"
 #include "data/store/encode_share.h"
+#include "training/cache_folders.h"
 
 namespace moebius::training {
 
@@ -22,23 +24,23 @@ struct Encoding {
   std::string key;  // changes when any setting that matters does
 };
 
-/// Encoded files in <output>/cache: one folder for each file and encoding, made by all ranks together and
-/// found again by a later start. Only the folders that this object handed out are kept.
+/// Encoded files in <output>/cache: one folder for each file and encoding.
 class EncodedFiles {
  public:
   EncodedFiles(std::filesystem::path folder, cluster::Cluster& cluster)
-      : folder_(std::move(folder)), cluster_(cluster) {}
+      : folders_(std::move(folder), "rows-", cluster), cluster_(cluster) {}
   /// Collective; throws AgreedError.
   [[nodiscard]] EncodedFile open(const std::string& path, const Encoding& encoding);
   /// Removes what earlier starts with other data left behind. Collective.
-  void remove_others();
+  void remove_others() { folders_.remove_others(); }
+  /// A text for the encoded files that were opened, in their order: it changes when any sample does.
+  [[nodiscard]] std::string key() const { return join(folders_.used()); }
 
  private:
   void encode(const data::RowFile& file, const Encoding& encoding, const std::filesystem::path& folder);
 
-  std::filesystem::path folder_;
+  CacheFolders folders_;
   cluster::Cluster& cluster_;
-  std::vector<std::string> used_;
 };
 
 }  // namespace moebius::training

@@ -286,7 +286,8 @@ Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
                     .text = given.text,
                     .read_weights = given.read_weights,
                     .read_adapter = given.read_adapter,
-                    .read_reference = given.read_reference};
+                    .read_reference = given.read_reference,
+                    .reference_key = given.reference_key};
   const std::filesystem::path output = job.general.output;
   const checkpoint::OutputLock lock(output, cluster, log);
   RunFiles<P> files(start, cluster, log);
@@ -307,7 +308,7 @@ Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
     made->reserve(planned.memory);
     return made;
   });
-  const auto objective = make_objective<P>(start, *state, cluster, log);
+  const auto objective = make_objective<P>(start, datasets, *state, cluster, log);
   const Place place = files.load(*state);
   Loop<P> loop(start, {*state, *objective, files}, cluster);
   const Outcome outcome = loop.run(datasets, place, environment, log);

@@ -63,16 +63,16 @@ struct Pairs {
 
 TEST_CASE("weights of targets are the slopes of the preference loss", "[kernels][preference]") {
   const Pairs pairs;
-  constexpr double kPairShare = 0.25, kChosenShare = 0.125, kStep = 1e-3;
+  constexpr double pair_share = 0.25, chosen_share = 0.125, step = 1e-3;
   for (const PreferenceLoss& loss : kLosses) {
     INFO("kind " << int(loss.kind) << ", beta " << loss.beta);
-    pairs.run(loss, kPairShare, kChosenShare);
+    pairs.run(loss, pair_share, chosen_share);
     for (std::int64_t t = 0; t < 14; ++t) {
       const float before = pairs.log_probabilities[t];
-      pairs.log_probabilities[t] = float(before + kStep);
-      const double above = pairs.objective(loss, kPairShare, kChosenShare), high = pairs.log_probabilities[t];
-      pairs.log_probabilities[t] = float(before - kStep);
-      const double below = pairs.objective(loss, kPairShare, kChosenShare), low = pairs.log_probabilities[t];
+      pairs.log_probabilities[t] = float(before + step);
+      const double above = pairs.objective(loss, pair_share, chosen_share), high = pairs.log_probabilities[t];
+      pairs.log_probabilities[t] = float(before - step);
+      const double below = pairs.objective(loss, pair_share, chosen_share), low = pairs.log_probabilities[t];
       pairs.log_probabilities[t] = before;
       CHECK(-pairs.weights[t] == Approx((above - below) / (high - low)).epsilon(1e-5).margin(1e-7));
     }
