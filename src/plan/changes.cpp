@@ -157,10 +157,9 @@ Changes of_chunks(const Question& question) {
 
 /// Everything that may be changed: the values of one setting in each list.
 std::vector<Changes> possible_changes(const Question& question) {
-  std::vector<Changes> all;
+  std::vector<Changes> all{of_reference(question)};
   for (const Change& change : of_optimizer(question)) all.push_back({change});
   const job::Parallel& parallel = question.job.parallel;
-  all.push_back(of_reference(question));
   all.push_back(of_micro_batch(question));
   all.push_back(of_recompute(question));
   all.push_back(of_degree(

@@ -79,8 +79,12 @@ Need need_on(const cluster::Mesh& mesh, const Question& question, double expert_
                                       .numbers_a_target = is_dpo ? kNumbersOfPairs : 1};
   models::MemoryFormat format = format_of(question.job, question.machine);
   format.stage = stage_shape(mesh, question);
-  const models::ModelMemory memory =
-      models::training_memory(question.config, mesh, shape, question.job.data.max_length, format);
+  const std::int64_t longest = question.job.data.max_length;
+  models::ModelMemory memory = models::training_memory(question.config, mesh, shape, longest, format);
+  if (is_dpo || question.job.eval.interval > 0) {
+    const auto scoring = models::scoring_memory(question.config, mesh, shape, longest, format);
+    memory.activations = std::max(memory.activations, scoring.activations);
+  }
   return {.memory = memory,
           .reference = keeps_reference(question.job) ? memory.weights + memory.tables : 0,
           .libraries = question.machine.library_bytes(),

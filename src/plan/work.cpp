@@ -23,7 +23,8 @@ class Lister {
         mesh_(question.mesh),
         stages_(question.stages),
         memory_(question.memory),
-        load_(question.load) {
+        load_(question.load),
+        extra_(question.extra) {
     const double replicas = degree(Axis::data);
     parts_ = degree(Axis::tensor) * degree(Axis::context);
     tokens_ = load_.tokens / replicas / parts_;
@@ -41,6 +42,11 @@ class Lister {
     attention(layers);
     if (moe_layers > 0) experts(moe_layers);
     if (layers > moe_layers) dense_mlp(layers - moe_layers);
+    for (Operation& operation : operations_) {
+      if (operation.pass != Pass::forward) continue;
+      operation.flops *= 1 + extra_.forwards;
+      operation.bytes *= 1 + extra_.forwards;
+    }
     head();
     optimizer();
     return std::move(operations_);
@@ -137,6 +143,10 @@ class Lister {
     // Cross entropy overwrites logits with their gradient; of a split vocabulary it reads them for the sums
     // before.
     add(Part::head, Pass::forward, storage_ * (tensor == 1 ? 2 : 3) * targets * vocab);
+    add(Part::head, Pass::forward,
+        extra_.heads * storage_ *
+            (targets * (hidden * tensor + 2 * vocab) + micro_batches_ * hidden * vocab / tensor),
+        extra_.heads * 2 * targets * hidden * vocab);
   }
 
   /// Of the weights that this rank moves. Gradients are read for their norm and again for the step.
@@ -151,6 +161,7 @@ class Lister {
   const models::Stages& stages_;
   const models::ModelMemory& memory_;
   StepLoad load_;
+  ExtraPasses extra_;
   double parts_ = 1;           // ranks that share a micro batch
   double tokens_ = 0;          // of this rank between blocks, in all micro batches
   double hidden_ = 0;          // elements of a hidden state of these
@@ -161,6 +172,12 @@ class Lister {
 };
 
 }  // namespace
+
+ExtraPasses extra_passes(const job::Job& job) {
+  if (job.objective.kind != job::ObjectiveKind::dpo) return {};
+  const double scored = job.objective.reference_cache ? 0 : 1;
+  return {.forwards = scored, .heads = scored + 1};
+}
 
 std::vector<Operation> step_operations(const StepQuestion& question) {
   return Lister(question).list();

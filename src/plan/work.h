@@ -15,6 +15,14 @@ struct StepLoad {
   double micro_batches = 0;
 };
 
+/// What a step does besides its pass forward and backward: of a reference, and of the head, which must know
+/// log-probabilities before it knows what to do about them.
+struct ExtraPasses {
+  double forwards = 0;  // through all layers, without the head
+  double heads = 0;     // through the head
+};
+[[nodiscard]] ExtraPasses extra_passes(const job::Job& job);
+
 /// One operation of a step, all layers and micro batches together.
 struct Operation {
   Part part = Part::data;
@@ -32,6 +40,7 @@ struct StepQuestion {
   const models::MemoryFormat& format;
   const models::ModelMemory& memory;
   StepLoad load;
+  ExtraPasses extra = {};
 };
 
 /// Without exchange, which depends on the network. FLOPs add up to flops_a_token where all tokens are trained

@@ -18,6 +18,8 @@ std::string numbers_text(const Metrics& metrics) {
   };
   add("loss", "loss", "{:.4f}");
   add("aux_loss", "aux", "{:.4f}");
+  add("reward_margin", "margin", "{:.4f}");
+  add("reward_accuracy", "accuracy", "{:.2f}");
   add("eval_loss", "eval_loss", "{:.4f}");
   add("grad_norm", "grad_norm", "{:.4f}");
   add("lr", "lr", "{:.4g}");

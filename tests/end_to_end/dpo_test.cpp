@@ -43,7 +43,11 @@ class Fixture {
       text += fmt::format("[{}]\n", section);
       if (section == "data")
         text += fmt::format("train = [\"{}\"]\n", (model / run_["data"].get<std::string>()).string());
-      for (const auto& [key, value] : settings.items()) text += key + " = " + value.dump() + "\n";
+      for (const auto& [key, value] : settings.items()) {
+        const bool is_path = key == "adapter";
+        text += key + " = " +
+                (is_path ? test::Json((model / value.get<std::string>()).string()) : value).dump() + "\n";
+      }
     }
     test::spill(file(), text);
   }
@@ -170,8 +174,10 @@ TEST_CASE("10 steps on pairs give PyTorch's losses, margins and gradient norms",
     fixture.check({name, 1, {}});
     if (name != "dpo_rpo0") CHECK(fixture.trained_score(name, name + "_trained_score_expected.jsonl") < 1e-4);
   }
-  const Fixture fixture(folder, model, "dpo_rpo1");
-  for (const Layout& layout : kLayouts) fixture.check(layout);
+  for (const std::string name : {"dpo_rpo1", "dpo_lora"}) {
+    const Fixture fixture(folder, model, name);
+    for (const Layout& layout : kLayouts) fixture.check({name + layout.name, layout.ranks, layout.settings});
+  }
 }
 
 TEST_CASE("pairs in packs and on meshes give the numbers of one rank", "[slow][dpo]") {

@@ -55,6 +55,15 @@ TEST_CASE("each change is told with what a rank needs then, the cheapest first",
   CHECK(plan::cure_text(advice).find("start more ranks") != std::string::npos);
 }
 
+TEST_CASE("a reference may be cached", "[plan]") {
+  Case slice;
+  slice.job.objective.kind = job::ObjectiveKind::dpo;
+  slice.machine = test::gpu(40);
+  CHECK(singles(slice.advice()).front() == "objective.reference_cache = true");
+  slice.job.objective.reference_cache = true;
+  CHECK(singles(slice.advice()).front() == "optimizer.master = \"remainder16\"");
+}
+
 TEST_CASE("the cheapest single change that fits is recommended", "[plan]") {
   Case slice;
   const std::int64_t now = plan::need_on({}, slice.question()).total();

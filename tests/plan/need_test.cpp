@@ -46,6 +46,33 @@ TEST_CASE("the parts are the whole", "[plan]") {
   }
 }
 
+TEST_CASE("a reference takes its weights, unless what it says is cached or it is the base of an adapter",
+          "[plan]") {
+  job::Job job = test::slice_job();
+  job.objective.kind = job::ObjectiveKind::dpo;
+  const models::ModelConfig config = test::slice_of_30b(8);
+  const plan::Machine machine = test::gpu(80);
+  const auto reference = [&] { return plan::need_on({}, {job, config, 1, 4096, machine}).reference; };
+  const std::int64_t weights = plan::need_on({}, {job, config, 1, 4096, machine}).memory.weights;
+  CHECK(reference() > weights);
+  CHECK(reference() < weights + (std::int64_t{8} << 20));  // rotary tables
+  job.lora.emplace();
+  CHECK(reference() == 0);
+  job.objective.reference = "another";
+  CHECK(reference() > 0);
+  job.objective.reference_cache = true;
+  CHECK(reference() == 0);
+}
+
+TEST_CASE("the longest pack of pairs holds both sides", "[plan]") {
+  job::Job job = test::slice_job();
+  CHECK(plan::longest_pack(job) == 4096);
+  job.data.packing = false;
+  CHECK(plan::longest_pack(job) == 4096);
+  job.objective.kind = job::ObjectiveKind::dpo;
+  CHECK(plan::longest_pack(job) == 8192);
+}
+
 // What the slice took of an H100 that did nothing else, in MiB (nvidia-smi): tests/bench/gpu_slice.md.
 TEST_CASE("the plan of the slice is what a GPU had in use, within 3 %", "[plan]") {
   constexpr double kMeasured = 70667.0 * (1 << 20);

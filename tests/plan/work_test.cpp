@@ -12,7 +12,7 @@ constexpr double kTokens = 16'384;
 
 /// The slice's step of `micro_batches` x 4 packs, on `rank` of `ranks`.
 std::vector<plan::Operation> slice_operations(const job::Job& job, std::int64_t ranks = 1,
-                                              std::int64_t rank = 0) {
+                                              std::int64_t rank = 0, plan::ExtraPasses extra = {}) {
   const plan::Machine machine = test::gpu(80);
   const models::ModelConfig config = test::slice_of_30b(8);
   const cluster::Mesh mesh = plan::mesh_of(job, ranks, rank);
@@ -29,7 +29,8 @@ std::vector<plan::Operation> slice_operations(const job::Job& job, std::int64_t 
                                 .load = {.tokens = scale * kTokens,
                                          .targets = scale * kTokens,
                                          .squares = scale * kTokens * 4096,
-                                         .micro_batches = scale}});
+                                         .micro_batches = scale},
+                                .extra = extra});
 }
 
 double sum_of(const std::vector<plan::Operation>& operations, Part part, double plan::Operation::*what) {
@@ -55,6 +56,23 @@ TEST_CASE("the FLOPs of a step's operations are the model's", "[plan][work]") {
     for (std::int64_t rank = 0; rank < 8; ++rank) sum += plan::flops_of(slice_operations(job, 8, rank));
     CHECK(sum == test::Approx(4 * expected));
   }
+}
+
+TEST_CASE("a reference adds its forward, and pairs one of the head", "[plan][work]") {
+  job::Job job;
+  CHECK(plan::extra_passes(job).heads == 0);
+  job.objective.kind = job::ObjectiveKind::dpo;
+  const plan::ExtraPasses live = plan::extra_passes(job);
+  CHECK(live.forwards == 1);
+  CHECK(live.heads == 2);
+  job.objective.reference_cache = true;
+  CHECK(plan::extra_passes(job).forwards == 0);
+  CHECK(plan::extra_passes(job).heads == 1);
+  // A third of all products are forward's.
+  const double sft = plan::flops_of(slice_operations(test::small_slice_job()));
+  const double head = sum_of(slice_operations(test::small_slice_job()), Part::head, &plan::Operation::flops);
+  const double dpo = plan::flops_of(slice_operations(test::small_slice_job(), 1, 0, live));
+  CHECK(dpo == test::Approx(sft + (sft - head) / 3 + 2 * head / 3));
 }
 
 TEST_CASE("the bytes of a step's operations, counted by hand", "[plan][work]") {
