@@ -15,7 +15,7 @@ const std::vector<std::int32_t> kLengths{0, 1, 256, 257, 31, 5000, 2, 0};
 }  // namespace
 
 TEST_CASE("preference: the device twin agrees with the host twin", "[device][preference]") {
-  Device gpu;
+  Device gpu(0);
   const auto sequences = std::int64_t(kLengths.size());
   const Tensor<std::int32_t, 1> starts({sequences + 1});
   for (std::int64_t s = 0; s < sequences; ++s) starts[s + 1] = starts[s] + kLengths[std::size_t(s)];
