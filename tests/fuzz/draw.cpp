@@ -88,6 +88,39 @@ std::string draw_rows(std::int64_t max_length, std::int64_t vocab, Dice& dice) {
   return text;
 }
 
+/// Pairs in place of rows: two answers behind a prompt that may be a token.
+std::string draw_pairs(std::int64_t max_length, std::int64_t vocab, Dice& dice) {
+  std::string text;
+  for (std::int64_t i = dice.between(20, 40); i > 0; --i) {
+    const std::int64_t prompt = dice.between(1, std::max<std::int64_t>(max_length / 2, 1));
+    std::array<Row, 2> sides;
+    for (Row& side : sides) {
+      for (std::int64_t t = dice.between(prompt, max_length) - 1; t >= 0; --t) {
+        side.ids.push_back(dice.below(vocab));
+        side.labels.push_back(std::int64_t(side.ids.size()) <= prompt ? -100 : side.ids.back());
+        side.scale.push_back(1);
+      }
+    }
+    const auto line = [&](const Row& side) {
+      const std::string row = text_of(side);
+      return row.substr(0, row.find('\n'));
+    };
+    text += fmt::format("{{\"chosen\":{},\"rejected\":{}}}\n", line(sides[0]), line(sides[1]));
+  }
+  return text;
+}
+
+void draw_preference(FuzzJob& job, Dice& dice) {
+  const auto loss = dice.any<const char*>({"sigmoid", "sigmoid", "hinge", "ipo"});
+  auto& objective = job.settings["objective"];
+  objective = {{"kind", "\"dpo\""},
+               {"loss", fmt::format("\"{}\"", loss)},
+               {"beta", dice.any<const char*>({"0.05", "0.1", "0.5"})},
+               {"rpo_alpha", dice.any<const char*>({"0.0", "0.0", "0.3", "1.0"})}};
+  if (std::string(loss) == "sigmoid" && dice.one_in(3)) objective["label_smoothing"] = "0.2";
+  if (dice.one_in(3)) objective["reference_cache"] = "true";
+}
+
 /// The primes of `product`, each given to one of as many factors.
 template <std::size_t kCount>
 std::array<std::int64_t, kCount> draw_factors(std::int64_t product, Dice& dice) {
@@ -154,6 +187,10 @@ FuzzJob draw_once(std::int64_t ranks, Dice& dice) {
                            {"z_loss_coeff", dice.any<const char*>({"0.0", "0.001", "0.01"})}};
   }
   draw_training(job, draw_mesh(job, has_experts, dice), dice);
+  if (dice.one_in(4)) {
+    job.rows = draw_pairs(max_length, config["vocab_size"], dice);
+    draw_preference(job, dice);
+  }
   return job;
 }
 

@@ -45,6 +45,7 @@ FuzzJob on_one_rank(FuzzJob job) {
   job.settings["moe"].erase("overlap");
   job.settings["train"].erase("recompute");
   job.settings["train"].erase("recompute_layers");
+  if (job.settings.contains("objective")) job.settings["objective"].erase("reference_cache");
   return job;
 }
 
@@ -75,6 +76,10 @@ std::string describe(const FuzzJob& job) {
   text += fmt::format("; {} x {} of {} {}", on_mesh.train.micro_batch_size,
                       on_mesh.train.global_batch_size / on_mesh.train.micro_batch_size,
                       on_mesh.data.max_length, on_mesh.data.packing ? "packed" : "single");
+  if (on_mesh.objective.kind == job::ObjectiveKind::dpo) {
+    text += fmt::format(", dpo {}{}", job::to_word(on_mesh.objective.loss),
+                        on_mesh.objective.reference_cache ? " cached" : "");
+  }
   if (on_mesh.train.recompute != job::Recompute::none)
     text += fmt::format(", recompute {}", job::to_word(on_mesh.train.recompute));
   if (on_mesh.moe.overlap != job::Overlap::none)

@@ -19,7 +19,7 @@ struct FuzzJob {
   std::map<std::string, std::map<std::string, std::string>> settings;
 };
 
-/// The same without what must not change the result: mesh, schedule, recompute, overlap.
+/// The same without what must not change the result: mesh, schedule, recompute, overlap, a cache.
 [[nodiscard]] FuzzJob on_one_rank(FuzzJob job);
 
 /// What the program says against the job on its mesh, nothing where it would train it. By the program's own
