@@ -128,7 +128,9 @@ class Extents {
   /// What HostBatch::placed and the numbers of the targets take; one sample.
   [[nodiscard]] std::int64_t lists() const {
     const std::int64_t remote = (context_ - 1) * (2 * ints(2) + 2 * ints(1));
-    return 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + numbers_ * floats(targets_) + remote;
+    // Of a pair: where its answers begin, and how far they are from the reference.
+    const std::int64_t answers = numbers_ > 1 ? ints(3) + floats(2) : 0;
+    return 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + numbers_ * floats(targets_) + answers + remote;
   }
   /// Of the largest operation (Device::scratch, which hands out whole MiB), and what products keep.
   [[nodiscard]] std::int64_t scratch() const {

@@ -5,7 +5,7 @@
 #include "plan/plan.h"
 #include "tests/models/tiny_configs.h"
 #include "tests/support/catch.h"
-#include "training/model_state.h"
+#include "training/reference_model.h"
 
 // What a step takes on each stage is what the plan says, for every schedule.
 
@@ -33,12 +33,32 @@ job::Job job_of(const cluster::Degrees& degrees, std::int64_t chunks, job::Pipel
   return job;
 }
 
-data::MicroBatch full_pack() {
+bool is_dpo(const job::Job& job) {
+  return job.objective.kind == job::ObjectiveKind::dpo;
+}
+
+/// A sample, or a pair with two sides of equal length.
+data::MicroBatch full_pack(const job::Job& job) {
   std::vector<std::int32_t> ids;
   for (std::int64_t t = 0; t < kTokens; ++t) ids.push_back(std::int32_t(t % 40));
   data::MicroBatch batch;
-  batch.append({.ids = ids, .labels = ids, .loss_scale = {}});
+  batch.append(
+      {.ids = ids, .labels = ids, .loss_scale = {}, .rejected_begin = is_dpo(job) ? kTokens / 2 : 0});
   return batch;
+}
+
+using State = training::ModelState<HostFp32>;
+
+std::unique_ptr<objectives::Objective<HostFp32>> objective_of(const job::Job& job,
+                                                              const models::ModelConfig& config,
+                                                              State& state) {
+  if (!is_dpo(job)) return std::make_unique<objectives::Sft<HostFp32>>();
+  models::initialise(state.reference->weights, 1, state.queue);
+  const auto model =
+      std::make_shared<training::ReferenceModel<HostFp32>>(job, config, state.reference->weights, state);
+  return std::make_unique<objectives::Dpo<HostFp32>>(
+      objectives::Dpo<HostFp32>::Settings{},
+      [model](objectives::Batches batches) { return model->log_probabilities(batches); });
 }
 
 void check_memory(const models::ModelConfig& config, job::Job job, cluster::Cluster& cluster) {
@@ -46,24 +66,24 @@ void check_memory(const models::ModelConfig& config, job::Job job, cluster::Clus
   job.train.global_batch_size = kMicroBatches * mesh.degree(Axis::data);
   INFO(config.family << " on " << mesh.text() << ", schedule " << int(job.parallel.schedule) << ", rank "
                      << cluster.rank());
-  training::ModelState<HostFp32> state(job, config, parallel::make_mpi_exchange(cluster, mesh), {});
+  State state(job, config, parallel::make_mpi_exchange(cluster, mesh), {});
   models::initialise(state.weights, 1, state.queue);
   const plan::Machine machine{.memory = 1 << 30, .name = "the node"};
-  const models::ModelMemory planned =
-      plan::need_on(mesh, {job, config, cluster.size(), kTokens, machine}).memory;
-  objectives::Sft<HostFp32> sft;
+  const plan::Need need = plan::need_on(mesh, {job, config, cluster.size(), kTokens, machine});
+  const models::ModelMemory& planned = need.memory;
+  const auto objective = objective_of(job, config, state);
   objectives::Passes<HostFp32> passes(
       state.decoder, {.slots = state.activations, .pending = state.pending, .messages = state.messages});
-  const std::vector<data::MicroBatch> batches(std::size_t(kMicroBatches), full_pack());
-  sft.begin(batches, {.trained = kTokens});
+  const std::vector<data::MicroBatch> batches(std::size_t(kMicroBatches), full_pack(job));
+  objective->begin(batches, {.trained = kTokens, .pairs = 1, .trained_chosen = kTokens / 2});
   (void)passes.train({.schedule = state.schedule,
                       .batches = batches,
-                      .objective = sft,
+                      .objective = *objective,
                       .coefficients = {},
                       .gradients = state.gradients});
-  // The plan counts a target for each token, and for the largest chunk; one chunk may be a layer more than
-  // another.
-  const std::int64_t targets = 256 * planned.in_flight;  // bytes
+  // The plan counts a target for each token, on every stage what the last one keeps of them, and the largest
+  // chunk; one chunk may be a layer more than another.
+  const std::int64_t targets = (is_dpo(job) ? 1024 : 256) * planned.in_flight;  // bytes
   CHECK(state.activations.peak_bytes() <= planned.in_flight * planned.slot());
   if (job.parallel.virtual_pipeline == 1)
     CHECK(state.activations.peak_bytes() >= planned.in_flight * planned.slot() - targets);
@@ -73,6 +93,7 @@ void check_memory(const models::ModelConfig& config, job::Job job, cluster::Clus
   CHECK(state.messages.peak_bytes() == planned.messages);
   CHECK(state.remade.peak_bytes() == planned.remade);
   CHECK(state.workspace.peak_bytes() <= planned.workspace);
+  CHECK(state.reference_memory.peak_bytes() == (is_dpo(job) ? need.reference - planned.tables : 0));
 }
 
 }  // namespace
@@ -93,6 +114,11 @@ TEST_CASE("every stage of every schedule takes what the plan says", "[training][
         check_memory(config, full, cluster);
         full.train.recompute = job::Recompute::selective;
         check_memory(config, full, cluster);
+        for (const auto schedule : {PipelineSchedule::one_f_one_b, PipelineSchedule::zero_bubble}) {
+          job::Job pairs = job_of(degrees, 1, schedule);
+          pairs.objective.kind = job::ObjectiveKind::dpo;
+          check_memory(config, pairs, cluster);
+        }
       }
     }
   }
