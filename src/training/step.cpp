@@ -90,7 +90,10 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   const Counts counts = over_data_ranks(own);
   const double all_micro_batches = double(batches.micro_batches());
   const double lr = optimizer::learning_rate(schedule_, iteration);
-  objective_.begin(micro_batches, counts.batch);
+  {
+    const Phase phase(cluster_.watchdog(), "reference");
+    objective_.begin(micro_batches, counts.batch);
+  }
   const std::vector<objectives::QueuedResult> queued = forward_and_backward(
       micro_batches,
       {.aux = job_.moe.aux_loss_coeff / all_micro_batches, .z = job_.moe.z_loss_coeff / all_micro_batches});
