@@ -7,8 +7,8 @@ namespace moebius {
 
 std::uint64_t Random::below(std::uint64_t bound, std::uint64_t index) const {
   __extension__ using Wide = unsigned __int128;
-  const auto words = block(index);
-  return std::uint64_t((Wide{word64(words[0], words[1])} * bound) >> 64);
+  const auto drawn = words(index);
+  return std::uint64_t((Wide{word64(drawn[0], drawn[1])} * bound) >> 64);
 }
 
 double Random::normal(std::uint64_t index) const {

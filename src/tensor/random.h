@@ -37,13 +37,18 @@ struct Random {
   std::uint32_t tensor = 0;  // id of the tensor or of the epoch, file, ...; see tensor_id
 
   /// 32 uniform bits of draw `index`.
-  [[nodiscard]] constexpr std::uint32_t bits(std::uint64_t index) const { return block(index)[0]; }
+  [[nodiscard]] constexpr std::uint32_t bits(std::uint64_t index) const { return words(index)[0]; }
+  /// All four words of draw `index`, for uses that want no others of it.
+  [[nodiscard]] constexpr std::array<std::uint32_t, 4> words(std::uint64_t index) const {
+    return philox({std::uint32_t(index), std::uint32_t(index >> 32), tensor, std::uint32_t(stream)},
+                  {std::uint32_t(seed), std::uint32_t(seed >> 32)});
+  }
   /// Uniform in [0, 1), 53 bits.
   [[nodiscard]] constexpr double uniform(std::uint64_t index) const { return uniforms(index)[0]; }
   /// `uniform` and another one of the same draw: what `normal` is made of.
   [[nodiscard]] constexpr std::array<double, 2> uniforms(std::uint64_t index) const {
-    const auto words = block(index);
-    return {unit(word64(words[0], words[1])), unit(word64(words[2], words[3]))};
+    const auto drawn = words(index);
+    return {unit(word64(drawn[0], drawn[1])), unit(word64(drawn[2], drawn[3]))};
   }
   /// Uniform in [0, bound), without modulo bias worth the name (64-bit multiply-high). bound >= 1.
   [[nodiscard]] std::uint64_t below(std::uint64_t bound, std::uint64_t index) const;
@@ -51,10 +56,6 @@ struct Random {
   [[nodiscard]] double normal(std::uint64_t index) const;
 
  private:
-  [[nodiscard]] constexpr std::array<std::uint32_t, 4> block(std::uint64_t index) const {
-    return philox({std::uint32_t(index), std::uint32_t(index >> 32), tensor, std::uint32_t(stream)},
-                  {std::uint32_t(seed), std::uint32_t(seed >> 32)});
-  }
   [[nodiscard]] static constexpr std::uint64_t word64(std::uint32_t low, std::uint32_t high) {
     return (std::uint64_t{high} << 32) | low;
   }
