@@ -118,8 +118,6 @@ void refuse_what_is_not_built(Report& report) {
   report.refuse_if(job.parallel.tensor > 1 && !job.parallel.sequence,
                    {"parallel.sequence", "parallel.tensor"},
                    not_built("parallel.sequence = false", "use true"));
-  report.refuse_if(job.lora.has_value() && job.lora->dropout > 0, {"lora.dropout", "lora"},
-                   not_built("lora.dropout above 0", "use dropout = 0.0"));
 }
 
 }  // namespace moebius::job

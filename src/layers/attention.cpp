@@ -16,13 +16,13 @@ void Attention<P>::project(View<const T, 2, kSpace> normed, Saved& saved, Contex
   saved.normed = normed;
   saved.qkv = context.activations.template make<T>(x.shape[0], qkv_columns());
   linear<T, T, kSpace>(x, weights.qkv, saved.qkv, context.queue);
-  const auto add = [&](const Factors<const T, kSpace>& factors, std::int64_t begin, std::int64_t columns) {
-    return low_rank(factors).forward(x, Matrix<T, kSpace>(saved.qkv).column_block(begin, columns),
-                                     context.activations, context);
+  const auto add = [&](const LowRank<P>& adapter, std::int64_t begin, std::int64_t columns) {
+    return adapter.forward(x, Matrix<T, kSpace>(saved.qkv).column_block(begin, columns), context.activations,
+                           context);
   };
-  saved.projected.q = add(weights.adapter.q, 0, q_columns());
-  saved.projected.k = add(weights.adapter.k, q_columns(), kv_columns());
-  saved.projected.v = add(weights.adapter.v, qk_columns(), kv_columns());
+  saved.projected.q = add(adapter_in(weights.adapter.q, "q"), 0, q_columns());
+  saved.projected.k = add(adapter_in(weights.adapter.k, "k"), q_columns(), kv_columns());
+  saved.projected.v = add(adapter_in(weights.adapter.v, "v"), qk_columns(), kv_columns());
   if (weights.qkv_bias.empty()) return;
   kernels::bias_forward(kernels::BiasForward<T, kSpace>{.bias = weights.qkv_bias, .y = saved.qkv},
                         context.queue);
@@ -59,8 +59,8 @@ void Attention<P>::project_out(View<const T, 2, kSpace> attended, View<T, 2, kSp
   const ArenaScope scope(context.workspace);
   const View<T, 2, kSpace> whole = partial_sums(delta, context);
   linear<T, T, kSpace>(attended, weights.output, whole, context.queue);
-  saved.projected.output = low_rank(weights.adapter.output)
-                               .forward(attended, Matrix<T, kSpace>(whole), context.activations, context);
+  saved.projected.output =
+      adapter_out().forward(attended, Matrix<T, kSpace>(whole), context.activations, context);
   sum_to_parts<P>(name, whole, delta, context);
   if (weights.output_bias.empty()) return;
   kernels::bias_forward(kernels::BiasForward<T, kSpace>{.bias = weights.output_bias, .y = delta},
@@ -189,9 +189,9 @@ void Attention<P>::backward(const BlockGradient<P>& gradient, const TokenPlaces<
   const View<T, 2, kSpace> dattended = workspace.template make<T>(saved.attended.shape);
   weight_gradient<P>(dy, saved.attended, gradients.output, context);
   linear_input_gradient<T, kSpace>(dy, weights.output, dattended, Into::overwrite, context.queue);
-  low_rank(weights.adapter.output)
-      .backward({.dy = dy, .x = saved.attended, .projected = saved.projected.output, .dx = dattended},
-                gradients.adapter.output, context);
+  adapter_out().backward(
+      {.dy = dy, .x = saved.attended, .projected = saved.projected.output, .dx = dattended},
+      gradients.adapter.output, context);
 
   const std::int64_t tokens = saved.qkv.shape[0];
   const View<T, 2, kSpace> dqkv = context.product_inputs().template make<T>(saved.qkv.shape);
@@ -221,14 +221,14 @@ void Attention<P>::backward_project(View<const T, 2, kSpace> dqkv, const BlockGr
   const auto columns = [&](std::int64_t begin, std::int64_t count) {
     return Matrix<const T, kSpace>(dqkv).column_block(begin, count);
   };
-  low_rank(weights.adapter.q)
+  adapter_in(weights.adapter.q, "q")
       .backward({.dy = columns(0, q_columns()), .x = x, .projected = saved.projected.q, .dx = whole},
                 gradients.adapter.q, context);
-  low_rank(weights.adapter.k)
+  adapter_in(weights.adapter.k, "k")
       .backward(
           {.dy = columns(q_columns(), kv_columns()), .x = x, .projected = saved.projected.k, .dx = whole},
           gradients.adapter.k, context);
-  low_rank(weights.adapter.v)
+  adapter_in(weights.adapter.v, "v")
       .backward(
           {.dy = columns(qk_columns(), kv_columns()), .x = x, .projected = saved.projected.v, .dx = whole},
           gradients.adapter.v, context);

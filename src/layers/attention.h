@@ -86,8 +86,11 @@ struct Attention {
   [[nodiscard]] std::int64_t kv_columns() const { return kv_heads * head_dim; }
   [[nodiscard]] std::int64_t qk_columns() const { return (heads + kv_heads) * head_dim; }
   [[nodiscard]] std::int64_t qkv_columns() const { return (heads + 2 * kv_heads) * head_dim; }
-  [[nodiscard]] LowRank<P> low_rank(const Factors<const T, kSpace>& factors) const {
-    return {factors, adapter_scale};
+  [[nodiscard]] LowRank<P> adapter_in(const Factors<const T, kSpace>& factors, const char* weight) const {
+    return {factors, adapter_scale, {name, weight}};
+  }
+  [[nodiscard]] LowRank<P> adapter_out() const {
+    return {weights.adapter.output, adapter_scale, {name, "o", Axis::tensor}};
   }
   void project(View<const T, 2, kSpace> normed, Saved& saved, Context<P>& context) const;
   void turn(View<const std::int32_t, 1, kSpace> positions, Saved& saved, Context<P>& context) const;

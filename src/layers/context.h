@@ -14,6 +14,14 @@ namespace moebius::layers {
 
 using cluster::Axis;
 
+/// Which inputs of adapters are dropped in training (kernels/dense/dropout.h).
+template <Space S>
+struct AdapterDropout {
+  float probability = 0;  // 0: none
+  std::uint64_t seed = 0;
+  View<const std::int32_t, 2, S> numbers = {};  // [tokens, 2], of all tensor ranks: micro batch, place in it
+};
+
 /// What every layer works with: the other ranks, memory, and where the work is queued.
 template <Platform P>
 struct Context {
@@ -25,6 +33,7 @@ struct Context {
   Queue<P::kSpace> queue;
   kernels::Into into = kernels::Into::add;  // gradients of weights
   WeightProducts<P>* later = nullptr;       // takes the products that give them; none: backward computes them
+  AdapterDropout<P::kSpace> dropout = {};
 
   [[nodiscard]] std::int64_t degree(Axis axis) const { return exchange.mesh().degree(axis); }
   /// Where backward makes what the gradient of a weight is a product of: it lasts until the product's turn.

@@ -15,10 +15,8 @@ void DenseMlp<P>::remake(Saved& saved, Context<P>& context) const {
   saved.active = context.remade.template make<T>(tokens, width);
   linear<T, T, kSpace>(x, weights.gate_up, saved.gate_up, context.queue);
   const Matrix<T, kSpace> gate_up = saved.gate_up;
-  saved.projected.gate =
-      low_rank(weights.adapter.gate).forward(x, gate_up.column_block(0, width), context.remade, context);
-  saved.projected.up =
-      low_rank(weights.adapter.up).forward(x, gate_up.column_block(width, width), context.remade, context);
+  saved.projected.gate = adapter_gate().forward(x, gate_up.column_block(0, width), context.remade, context);
+  saved.projected.up = adapter_up().forward(x, gate_up.column_block(width, width), context.remade, context);
   kernels::swiglu_forward(kernels::SwigluForward<T, kSpace>{.gate_up = saved.gate_up, .y = saved.active},
                           context.queue);
 }
@@ -31,8 +29,8 @@ void DenseMlp<P>::forward(View<const T, 2, kSpace> normed, View<T, 2, kSpace> de
   const ArenaScope scope(context.workspace);
   const View<T, 2, kSpace> whole = partial_sums(delta, context);
   linear<T, T, kSpace>(saved.active, weights.down, whole, context.queue);
-  saved.projected.down = low_rank(weights.adapter.down)
-                             .forward(saved.active, Matrix<T, kSpace>(whole), context.activations, context);
+  saved.projected.down =
+      adapter_down().forward(saved.active, Matrix<T, kSpace>(whole), context.activations, context);
   sum_to_parts<P>(name, whole, delta, context);
 }
 
@@ -47,9 +45,8 @@ void DenseMlp<P>::backward(const BlockGradient<P>& gradient, const Saved& saved,
   const View<T, 2, kSpace> dgate_up = context.product_inputs().template make<T>(saved.gate_up.shape);
   weight_gradient<P>(dy, saved.active, gradients.down, context);
   linear_input_gradient<T, kSpace>(dy, weights.down, dactive, Into::overwrite, context.queue);
-  low_rank(weights.adapter.down)
-      .backward({.dy = dy, .x = saved.active, .projected = saved.projected.down, .dx = dactive},
-                gradients.adapter.down, context);
+  adapter_down().backward({.dy = dy, .x = saved.active, .projected = saved.projected.down, .dx = dactive},
+                          gradients.adapter.down, context);
   kernels::swiglu_backward(
       kernels::SwigluBackward<T, kSpace>{.dy = dactive, .gate_up = saved.gate_up, .dgate_up = dgate_up},
       context.queue);
@@ -58,13 +55,12 @@ void DenseMlp<P>::backward(const BlockGradient<P>& gradient, const Saved& saved,
   linear_input_gradient<T, kSpace>(dgate_up, weights.gate_up, whole, Into::overwrite, context.queue);
   const Matrix<const T, kSpace> dboth = dgate_up;
   const std::int64_t width = weights.down.shape[1];
-  low_rank(weights.adapter.gate)
-      .backward({.dy = dboth.column_block(0, width), .x = x, .projected = saved.projected.gate, .dx = whole},
-                gradients.adapter.gate, context);
-  low_rank(weights.adapter.up)
-      .backward(
-          {.dy = dboth.column_block(width, width), .x = x, .projected = saved.projected.up, .dx = whole},
-          gradients.adapter.up, context);
+  adapter_gate().backward(
+      {.dy = dboth.column_block(0, width), .x = x, .projected = saved.projected.gate, .dx = whole},
+      gradients.adapter.gate, context);
+  adapter_up().backward(
+      {.dy = dboth.column_block(width, width), .x = x, .projected = saved.projected.up, .dx = whole},
+      gradients.adapter.up, context);
   sum_to_parts<P>(name, whole, gradient.dnormed, context);
 }
 

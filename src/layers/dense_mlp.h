@@ -46,8 +46,12 @@ struct DenseMlp {
                 Context<P>& context) const;
 
  private:
-  [[nodiscard]] LowRank<P> low_rank(const Factors<const T, kSpace>& factors) const {
-    return {factors, adapter_scale};
+  [[nodiscard]] LowRank<P> adapter_gate() const {
+    return {weights.adapter.gate, adapter_scale, {name, "gate"}};
+  }
+  [[nodiscard]] LowRank<P> adapter_up() const { return {weights.adapter.up, adapter_scale, {name, "up"}}; }
+  [[nodiscard]] LowRank<P> adapter_down() const {
+    return {weights.adapter.down, adapter_scale, {name, "down", Axis::tensor}};
   }
 };
 

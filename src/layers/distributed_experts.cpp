@@ -15,7 +15,9 @@ View<T, 2, S> part(View<T, 2, S> tokens, const Range& range) {
 template <Platform P>
 Experts<P> DistributedExperts<P>::here(const Context<P>& context) const {
   const std::int64_t experts = divide_exactly(all_experts, context.degree(Axis::expert));
-  return {.first = experts * context.exchange.mesh().index(Axis::expert),
+  return {.name = name,
+          .all_experts = all_experts,
+          .first = experts * context.exchange.mesh().index(Axis::expert),
           .weights = weights,
           .adapter_scale = adapter_scale};
 }
@@ -34,8 +36,9 @@ void DistributedExperts<P>::plan(const Routed& routed, const std::vector<Range>&
   saved.clear();
   for (const Range& tokens : batches) saved.push_back({.tokens = tokens, .dispatch = {}, .experts = {}});
   if (all_here(context)) {
-    return here(context).plan({.ids = routed.ids, .weights = routed.weights, .rows = routed.rows},
-                              saved.front().experts, context);
+    return here(context).plan(
+        {.ids = routed.ids, .weights = routed.weights, .rows = routed.rows, .numbers = routed.numbers},
+        saved.front().experts, context);
   }
   std::vector<parallel::RoutedTokens<kSpace>> tokens;
   for (const Batch& batch : saved) {
@@ -59,7 +62,10 @@ void DistributedExperts<P>::send_routes(const Routed& routed, Batch& batch, Cont
   const ArenaScope scope(context.workspace);
   const std::array<std::int64_t, 2> shape{batch.dispatch.tokens_here(), routed.ids.shape[1]};
   const View<float, 2, kSpace> token_weights = context.activations.template make<float>(shape);
-  const View<std::int32_t, 2, kSpace> ids = context.workspace.template make<std::int32_t>(shape);
+  const bool drops = routed.numbers.data != nullptr;
+  Arena<kSpace>& memory = drops ? context.activations : context.workspace;
+  const View<std::int32_t, 2, kSpace> ids = memory.template make<std::int32_t>(shape);
+  View<std::int32_t, 2, kSpace> numbers;
   if (batch.dispatch.blocks > 1) kernels::fill<std::int32_t>(ids.flat(), -1, context.queue);  // of padding
   parallel::dispatch_rows<std::int32_t>(
       context.exchange,
@@ -71,8 +77,16 @@ void DistributedExperts<P>::send_routes(const Routed& routed, Batch& batch, Cont
                                   .from = part(routed.weights, batch.tokens),
                                   .to = token_weights},
                                  context.workspace, context.queue);
-  here(context).plan({.ids = ids, .weights = token_weights, .rows = batch.dispatch.assignments},
-                     batch.experts, context);
+  if (drops) {
+    numbers = context.activations.template make<std::int32_t>(shape[0], 2);
+    parallel::dispatch_rows<std::int32_t>(
+        context.exchange,
+        {.name = name, .dispatch = batch.dispatch, .from = part(routed.numbers, batch.tokens), .to = numbers},
+        context.workspace, context.queue);
+  }
+  here(context).plan(
+      {.ids = ids, .weights = token_weights, .rows = batch.dispatch.assignments, .numbers = numbers},
+      batch.experts, context);
 }
 
 template <Platform P>

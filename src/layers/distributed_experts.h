@@ -40,6 +40,7 @@ struct DistributedExperts {
     View<const float, 2, kSpace> weights;  // [tokens, top_k]; kept by the caller where all experts are here
     View<const std::int32_t, 2, kSpace> counts;  // [batches, all experts]; how many of a batch's ids each has
     std::int64_t rows = 0;                       // ids that are not -1
+    View<const std::int32_t, 2, kSpace> numbers = {};  // [tokens, 2]; in the micro batch, for dropout
   };
 
   std::string_view name;  // for the exchange

@@ -14,6 +14,8 @@ void Experts<P>::plan(const Routes& routes, Saved& saved, Context<P>& context) c
   saved.positions = kept.template make<std::int32_t>(routes.ids.shape);
   saved.assignments = kept.template make<std::int32_t>(routes.rows);
   saved.weights = routes.weights;
+  saved.ids = routes.ids;
+  saved.numbers = routes.numbers;
   kernels::permute_plan(kernels::PermutePlan<kSpace>{.ids = routes.ids,
                                                      .starts = saved.starts,
                                                      .positions = saved.positions,
@@ -38,10 +40,10 @@ void Experts<P>::activate(Saved& saved, Context<P>& context) const {
           .x = saved.rows, .w = weights.gate_up, .starts = saved.starts, .y = saved.gate_up},
       context.queue);
   const Matrix<T, kSpace> gate_up = saved.gate_up;
-  saved.projected.gate = low_rank(weights.adapter.gate, saved)
-                             .forward(saved.rows, gate_up.column_block(0, width), context.remade, context);
-  saved.projected.up = low_rank(weights.adapter.up, saved)
-                           .forward(saved.rows, gate_up.column_block(width, width), context.remade, context);
+  saved.projected.gate =
+      adapter_gate(saved).forward(saved.rows, gate_up.column_block(0, width), context.remade, context);
+  saved.projected.up =
+      adapter_up(saved).forward(saved.rows, gate_up.column_block(width, width), context.remade, context);
   kernels::swiglu_forward(kernels::SwigluForward<T, kSpace>{.gate_up = saved.gate_up,
                                                             .weights = saved.weights.flat(),
                                                             .weight_of = saved.assignments,
@@ -55,8 +57,8 @@ void Experts<P>::forward(Saved& saved, View<T, 2, kSpace> y, Context<P>& context
       kernels::GroupedGemmForward<T, kSpace>{
           .x = saved.active, .w = weights.down, .starts = saved.starts, .y = y},
       context.queue);
-  saved.projected.down = low_rank(weights.adapter.down, saved)
-                             .forward(saved.active, Matrix<T, kSpace>(y), context.activations, context);
+  saved.projected.down =
+      adapter_down(saved).forward(saved.active, Matrix<T, kSpace>(y), context.activations, context);
 }
 
 template <Platform P>
@@ -79,9 +81,9 @@ void Experts<P>::backward(const RowGradients& rows, View<float, 2, kSpace> dweig
       kernels::GroupedGemmInputGradient<T, kSpace>{
           .dy = rows.dy, .w = weights.down, .starts = saved.starts, .dx = dactive},
       context.queue);
-  low_rank(weights.adapter.down, saved)
-      .backward({.dy = rows.dy, .x = saved.active, .projected = saved.projected.down, .dx = dactive},
-                gradients.adapter.down, context);
+  adapter_down(saved).backward(
+      {.dy = rows.dy, .x = saved.active, .projected = saved.projected.down, .dx = dactive},
+      gradients.adapter.down, context);
   kernels::swiglu_backward(kernels::SwigluBackward<T, kSpace>{.dy = dactive,
                                                               .gate_up = saved.gate_up,
                                                               .weights = saved.weights.flat(),
@@ -117,14 +119,13 @@ void Experts<P>::backward_adapter_in(View<const T, 2, kSpace> dgate_up, View<T, 
         context.queue);
     return columns;
   };
-  const auto backward = [&](const ExpertFactors<const T, kSpace>& factors, std::int64_t begin,
+  const auto backward = [&](const ExpertLowRank<P>& adapter, std::int64_t begin,
                             View<const T, 2, kSpace> projected, const ExpertFactors<G, kSpace>& of) {
-    if (factors.empty()) return;
-    low_rank(factors, saved)
-        .backward({.dy = part(begin), .x = saved.rows, .projected = projected, .dx = dx}, of, context);
+    if (adapter.weights.empty()) return;
+    adapter.backward({.dy = part(begin), .x = saved.rows, .projected = projected, .dx = dx}, of, context);
   };
-  backward(weights.adapter.gate, 0, saved.projected.gate, gradients.adapter.gate);
-  backward(weights.adapter.up, width, saved.projected.up, gradients.adapter.up);
+  backward(adapter_gate(saved), 0, saved.projected.gate, gradients.adapter.gate);
+  backward(adapter_up(saved), width, saved.projected.up, gradients.adapter.up);
 }
 
 template <Platform P>

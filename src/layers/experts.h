@@ -1,4 +1,6 @@
 #pragma once
+#include <string_view>
+
 #include "layers/low_rank.h"
 
 namespace moebius::layers {
@@ -32,8 +34,10 @@ struct Experts {
     View<std::int32_t, 2, kSpace> positions;    // [tokens, top_k]; row of each assignment, -1: not here
     View<std::int32_t, 1, kSpace> assignments;  // [rows]; token * top_k + choice
     View<const float, 2, kSpace> weights;       // [tokens, top_k]; of the routing
-    View<T, 2, kSpace> rows;                    // [rows, hidden]; inputs; can be remade
-    View<T, 2, kSpace> gate_up;                 // [rows, 2 * width]; can be remade
+    View<const std::int32_t, 2, kSpace> ids;  // [tokens, top_k]; of the routing; for dropout, as what follows
+    View<const std::int32_t, 2, kSpace> numbers;  // [tokens, 2]; in the micro batch
+    View<T, 2, kSpace> rows;                      // [rows, hidden]; inputs; can be remade
+    View<T, 2, kSpace> gate_up;                   // [rows, 2 * width]; can be remade
     View<T, 2, kSpace>
         active;  // [rows, width]; times the routing weight: what goes into `down`; can be remade
     struct {
@@ -45,9 +49,13 @@ struct Experts {
     View<const std::int32_t, 2, kSpace> ids;  // [tokens, top_k]; of all experts, -1: none
     View<const float, 2, kSpace> weights;     // [tokens, top_k]; kept by the caller
     std::int64_t rows = 0;                    // how many of the ids are here
+    View<const std::int32_t, 2, kSpace> numbers =
+        {};  // [tokens]; with dropout: it and ids are kept by the caller
   };
 
-  std::int64_t first = 0;  // of all experts
+  std::string_view name;         // for dropout
+  std::int64_t all_experts = 0;  // on all ranks
+  std::int64_t first = 0;        // of them
   Weights weights;
   float adapter_scale = 1;
 
@@ -75,9 +83,25 @@ struct Experts {
                   Context<P>& context);
 
  private:
-  [[nodiscard]] ExpertLowRank<P> low_rank(const ExpertFactors<const T, kSpace>& factors,
-                                          const Saved& saved) const {
-    return {factors, adapter_scale, saved.starts};
+  [[nodiscard]] ExpertLowRank<P> adapter(const ExpertFactors<const T, kSpace>& factors,
+                                         const AdaptedWeight& of, const Saved& saved) const {
+    return {factors,
+            adapter_scale,
+            of,
+            {.starts = saved.starts,
+             .assignments = saved.assignments,
+             .ids = saved.ids,
+             .numbers = saved.numbers,
+             .all_experts = all_experts}};
+  }
+  [[nodiscard]] ExpertLowRank<P> adapter_gate(const Saved& saved) const {
+    return adapter(weights.adapter.gate, {name, "gate"}, saved);
+  }
+  [[nodiscard]] ExpertLowRank<P> adapter_up(const Saved& saved) const {
+    return adapter(weights.adapter.up, {name, "up"}, saved);
+  }
+  [[nodiscard]] ExpertLowRank<P> adapter_down(const Saved& saved) const {
+    return adapter(weights.adapter.down, {name, "down", Axis::expert_tensor}, saved);
   }
   void backward_adapter_in(View<const T, 2, kSpace> dgate_up, View<T, 2, kSpace> dx, const Saved& saved,
                            const Gradients& gradients, Context<P>& context) const;

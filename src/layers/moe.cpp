@@ -49,9 +49,9 @@ auto Moe<P>::route(View<const std::int32_t, 1, kSpace> positions, const std::vec
   const View<float, 2, kSpace> sums =
       context.workspace.template make<float>(count - 1, statistics_size(experts));
   linear<T, float, kSpace>(saved.normed, weights.router, saved.probabilities, context.queue);
-  saved.projected =
-      router_adapter().forward(Matrix<const T, kSpace>(saved.normed),
-                               Matrix<float, kSpace>(saved.probabilities), context.activations, context);
+  saved.projected = router_adapter(saved, context)
+                        .forward(Matrix<const T, kSpace>(saved.normed),
+                                 Matrix<float, kSpace>(saved.probabilities), context.activations, context);
   for (std::int64_t b = 0; b < count; ++b) {
     const View<float, 1, kSpace> statistics = b == 0 ? saved.statistics : sums.slice(b - 1, 1).flat();
     kernels::RouterForward<kSpace> op = of_tokens(whole, batches[std::size_t(b)]);
@@ -68,7 +68,12 @@ auto Moe<P>::route(View<const std::int32_t, 1, kSpace> positions, const std::vec
   }
   context.exchange.all_reduce({Axis::tensor_context, name}, saved.statistics, parallel::Reduction::sum,
                               context.queue);
-  return {.ids = saved.ids, .weights = whole.weights, .counts = counts, .rows = saved.valid * top_k};
+  Routed routed{.ids = saved.ids, .weights = whole.weights, .counts = counts, .rows = saved.valid * top_k};
+  if (context.dropout.probability > 0) {
+    const Range own = own_tokens(saved, context);
+    routed.numbers = context.dropout.numbers.slice(own.begin, own.size());
+  }
+  return routed;
 }
 
 template <Platform P>
@@ -133,9 +138,9 @@ void Moe<P>::backward(const BlockGradient<P>& gradient, AuxCoefficients coeffici
   linear_input_gradient<T, kSpace>(dlogits, weights.router, gradient.dnormed, Into::add, context.queue);
   Context<P> now = context;  // dlogits are gone when this returns
   now.later = nullptr;
-  router_adapter().backward(
-      {.dy = dlogits, .x = saved.normed, .projected = saved.projected, .dx = gradient.dnormed},
-      gradients.router_adapter, now);
+  router_adapter(saved, context)
+      .backward({.dy = dlogits, .x = saved.normed, .projected = saved.projected, .dx = gradient.dnormed},
+                gradients.router_adapter, now);
 }
 
 RouterReport report(View<const float, 1, Space::host> statistics, std::int64_t real_tokens,

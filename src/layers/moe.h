@@ -78,7 +78,14 @@ struct Moe {
             .weights = weights.experts,
             .adapter_scale = adapter_scale};
   }
-  [[nodiscard]] LowRank<P> router_adapter() const { return {weights.router_adapter, adapter_scale}; }
+  /// On this rank's tokens.
+  [[nodiscard]] LowRank<P> router_adapter(const Saved& saved, const Context<P>& context) const {
+    return {weights.router_adapter, adapter_scale, {name, "router"}, own_tokens(saved, context)};
+  }
+  [[nodiscard]] static Range own_tokens(const Saved& saved, const Context<P>& context) {
+    const std::int64_t count = saved.normed.shape[0], index = context.exchange.mesh().index(Axis::tensor);
+    return {index * count, (index + 1) * count};
+  }
   [[nodiscard]] Routed route(View<const std::int32_t, 1, kSpace> positions, const std::vector<Range>& batches,
                              Saved& saved, Context<P>& context) const;
   [[nodiscard]] View<const T, 2, kSpace> backward_router(View<const float, 2, kSpace> dweights,

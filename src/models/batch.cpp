@@ -32,6 +32,7 @@ HostBatch::HostBatch(const PackedTokens& packed, const TokenShare& share) {
   const std::int64_t tokens = std::max(round_up(most, share.multiple), share.multiple);
   ids_.resize(std::size_t(tokens), 0);
   positions_.resize(std::size_t(tokens), 0);
+  places_.resize(std::size_t(tokens), 0);
   target_of_token_.resize(std::size_t(tokens), -1);
   for (std::int64_t step = 1; step < share.context; ++step)
     remote_.push_back(remote_of(chunks, share.rank, (share.rank - step + share.context) % share.context));
@@ -48,6 +49,7 @@ void HostBatch::take(const PackedTokens& packed, std::size_t t) {
   }
   ids_.push_back(packed.ids[t]);
   positions_.push_back(packed.positions[t]);
+  places_.push_back(std::int32_t(t));
 }
 
 /// Which tokens here attend to which tokens of rank `other`, all of them to all of those.
@@ -111,6 +113,16 @@ TokenBatch<S> HostBatch::placed(Arena<S>& arena, Staging<S>& staging, Queue<S> q
   return made<S>([&](const std::vector<std::int32_t>& values) {
     return View<const std::int32_t, 1, S>(moebius::placed<std::int32_t>(values, arena, staging, queue));
   });
+}
+
+std::vector<std::int32_t> HostBatch::numbers(std::int64_t micro_batch) const {
+  std::vector<std::int32_t> numbers;
+  numbers.reserve(2 * places_.size());
+  for (const std::int32_t place : places_) {
+    numbers.push_back(std::int32_t(micro_batch));
+    numbers.push_back(place);
+  }
+  return numbers;
 }
 
 std::vector<float> HostBatch::of_targets(std::span<const float> of_tokens) const {

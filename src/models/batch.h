@@ -19,6 +19,8 @@ struct TokenBatch {
   layers::Targets<S> targets;      // only predictions that are asked for: few of a prompt's tokens
   layers::RealTokens real_tokens;  // none on a rank that has nothing to do but must take part
   std::int64_t longest = 0;        // tokens of the longest sample, all its chunks together
+  // For dropout, which is the same on every mesh; without numbers there is none.
+  View<const std::int32_t, 2, S> numbers = {};  // [tokens, 2]; see HostBatch::numbers
 };
 
 /// Samples end to end, without padding.
@@ -57,6 +59,8 @@ class HostBatch {
   /// The same in a space, copied there.
   template <Space S>
   [[nodiscard]] TokenBatch<S> placed(Arena<S>& arena, Staging<S>& staging, Queue<S> queue) const;
+  /// Of each token here the number of the micro batch in the training and its place in the pack: [tokens, 2].
+  [[nodiscard]] std::vector<std::int32_t> numbers(std::int64_t micro_batch) const;
   [[nodiscard]] std::int64_t target_count() const { return std::int64_t(target_rows_.size()); }
   /// The token of the pack before each target: [targets], rising.
   [[nodiscard]] const std::vector<std::int32_t>& target_tokens() const { return target_tokens_; }
@@ -76,7 +80,7 @@ class HostBatch {
   template <Space S, class Place>
   [[nodiscard]] TokenBatch<S> made(const Place& place) const;
 
-  std::vector<std::int32_t> ids_, positions_, starts_;
+  std::vector<std::int32_t> ids_, positions_, places_, starts_;
   std::vector<std::int32_t> target_rows_, target_ids_, target_of_token_, target_tokens_;
   std::vector<Remote> remote_;
   layers::RealTokens real_tokens_;

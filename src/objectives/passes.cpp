@@ -94,13 +94,16 @@ class Passes<P>::TrainingStage final : public Stage {
         gradients_(training.gradients),
         done_(training.done),
         enter_(training.enter),
-        last_micro_batch_(std::int64_t(training.batches.size()) - 1) {}
+        last_micro_batch_(std::int64_t(training.batches.size()) - 1) {
+    for (const data::MicroBatch& batch : training.batches) numbers_.push_back(batch.number);
+  }
 
   [[nodiscard]] Stream forward(const Instruction& instruction, Stream input) override {
     if (enter_) enter_("forward");
     auto begun = this->begin(instruction);
     InWork& work = *begun;
     in_work_.emplace(key_of(instruction), std::move(begun));
+    if (this->decoder_.has_dropout()) number_tokens(instruction, work);
     const Stream out = this->decoder_.forward(work.tokens, Decoder::Keep::for_backward, *work.saved, input);
     this->result(instruction)
         .routers.push_back({instruction.chunk, this->decoder_.router_statistics(*work.saved)});
@@ -161,6 +164,14 @@ class Passes<P>::TrainingStage final : public Stage {
             .done = is_last ? done_ : nullptr};
   }
 
+  void number_tokens(const Instruction& instruction, InWork& work) const {
+    const std::vector<std::int32_t> numbers =
+        this->host(instruction).numbers(numbers_[std::size_t(instruction.micro_batch)]);
+    const auto placed = moebius::placed<std::int32_t>(numbers, work.memory, this->decoder_.staging(),
+                                                      this->decoder_.queue());
+    work.tokens.numbers = {placed.data, {this->host(instruction).tokens(), 2}};
+  }
+
   void loss(const Instruction& instruction, Stream hidden, InWork& work) {
     const models::HostBatch& host = this->host(instruction);
     const auto weights = objective_.weights({.micro_batch = instruction.micro_batch,
@@ -182,6 +193,7 @@ class Passes<P>::TrainingStage final : public Stage {
   const models::Shards<typename P::Gradient, kSpace>& gradients_;
   std::function<void(std::string_view)> done_, enter_;
   std::int64_t last_micro_batch_;
+  std::vector<std::int64_t> numbers_;  // [micro batches]; in the training
   std::map<Key, std::unique_ptr<InWork>> in_work_;
   std::map<Key, Products> pending_;
 };

@@ -83,7 +83,9 @@ typename models::Decoder<P>::Options decoder_options(const job::Job& job, const 
           .recompute = plan::recompute_of(job.train.recompute),
           .group_layers = job.train.recompute_layers,
           .stages = stages,
-          .adapter_scale = job.lora ? plan::adapter_of(job)->scale() : 1};
+          .adapter_scale = job.lora ? plan::adapter_of(job)->scale() : 1,
+          .adapter_dropout = job.lora ? job.lora->dropout : 0,
+          .dropout_seed = std::uint64_t(job.general.seed)};
 }
 
 template <Platform P>

@@ -211,6 +211,7 @@ std::vector<data::MicroBatch> Step<P>::own_micro_batches(data::Batches& batches,
   std::vector<data::MicroBatch> own;
   for (std::int64_t i = mesh.index(Axis::data); i < batches.micro_batches(); i += mesh.degree(Axis::data)) {
     own.push_back(batches.micro_batch(position, i));
+    own.back().number = position + i * job_.train.micro_batch_size;
   }
   return own;
 }

@@ -113,7 +113,7 @@ class LoraJob {
     job.settings["optimizer"]["lr"] = "1e-2";
     job.settings["checkpoint"]["interval"] = "4";
     job.settings["lora"] = {
-        {"rank", "4"}, {"dropout", "0.0"}, {"targets", R"(["all-linear", "all-router"])"}};
+        {"rank", "4"}, {"dropout", "0.2"}, {"targets", R"(["all-linear", "all-router"])"}};
   }
   [[nodiscard]] std::string model() const { return job.output("model"); }
   [[nodiscard]] std::vector<Json> train(const std::string& name, int ranks,

@@ -21,7 +21,7 @@ const Parameter* find_row(const ParameterTable& table, const std::string& name) 
 }
 
 test::Packed two_rows(std::int64_t vocab) {
-  std::mt19937 engine(5);
+  std::mt19937 engine(4);
   test::Packed packed;
   for (const int length : {9, 6}) {
     test::Row row;
@@ -69,9 +69,10 @@ std::vector<Pair> pairs_of(const ParameterTable& model, const ParameterTable& ad
 
 /// A model whose factors are random, and one whose weights have taken them in.
 struct Twins {
-  explicit Twins(const ModelConfig& config, const test::ModelRig::Options& options = {.longest = 32})
+  explicit Twins(const ModelConfig& config, const test::ModelRig::Options& options = {.longest = 32},
+                 const AdapterSettings& settings = kEverything)
       : exchange(parallel::make_local_exchange<Space::host>()),
-        adapted(config, *exchange, options, {}, kEverything),
+        adapted(config, *exchange, options, {}, settings),
         merged(config, *exchange, {.longest = 32}),
         pairs(pairs_of(merged.layout().table(), adapted.layout().table())) {
     std::mt19937 engine(11);
@@ -209,10 +210,42 @@ TEST_CASE("an adapted model is the one whose weights took the factors in", "[mod
   }
 }
 
+// As for a whole model (decoder_test.cpp): steps and seeds are such that no assignment moves.
+TEST_CASE("gradients with dropout match central differences", "[models][adapter]") {
+  AdapterSettings settings = kEverything;
+  settings.dropout = 0.3;
+  for (const ModelConfig& config : {test::tiny_moe(), test::tiny_dense()}) {
+    Twins twins(config, {.longest = 32}, settings);
+    test::ModelRig& rig = twins.adapted;
+    const test::Packed packed = two_rows(config.vocab);
+    const layers::AuxCoefficients coefficients{0, 0.1};
+    const double with = test::train_micro_batch(rig, packed, 13, coefficients).loss;
+    CHECK(with != Approx(test::train_micro_batch(twins.merged, packed, 13).loss).epsilon(1e-3));
+    std::mt19937 engine(4);
+    for (std::size_t i = 0; i < rig.layout().count(); ++i) {
+      for (int draw = 0; draw < 3; ++draw) {
+        const std::int64_t element = std::int64_t(engine() % std::uint64_t(rig.layout().row(i).size));
+        float& weight = rig.weights()[i](element);
+        const float saved = weight, step = 1e-3f;
+        weight = saved + step;
+        const double above = test::whole_loss(rig, packed, 13, coefficients);
+        weight = saved - step;
+        const double below = test::whole_loss(rig, packed, 13, coefficients);
+        weight = saved;
+        INFO(rig.layout().table()[i].name << "[" << element << "]");
+        CHECK(double(rig.gradients()[i](element)) ==
+              Approx((above - below) / (2 * double(step))).margin(2e-3).epsilon(0.01));
+      }
+    }
+  }
+}
+
 TEST_CASE("recompute changes no bit of an adapter's gradients", "[models][adapter]") {
   const test::Packed packed = two_rows(61);
+  AdapterSettings settings = kEverything;
+  settings.dropout = 0.3;
   const auto gradients = [&](const test::ModelRig::Options& options) {
-    Twins twins(test::tiny_moe(), options);
+    Twins twins(test::tiny_moe(), options, settings);
     (void)test::train_micro_batch(twins.adapted, packed, 13);
     return twins.adapted.host_gradients();
   };

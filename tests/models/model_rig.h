@@ -77,6 +77,7 @@ class Rig {
     models::initialise<typename P::Storage, kSpace>(model_weights_, 7, queue_);
     if (!adapter) return options;
     options.adapter_scale = adapter->scale();
+    options.adapter_dropout = adapter->dropout;
     models::initialise<typename P::Storage, kSpace>(weights_, 8, queue_);
     return options;
   }
@@ -141,12 +142,22 @@ struct StepResult {
   double loss = 0, aux = 0, z = 0;
 };
 
+/// What dropout needs to know of the tokens, where there is dropout.
+template <Platform P>
+void number_tokens(Rig<P>& rig, const models::HostBatch& host, models::TokenBatch<P::kSpace>& batch) {
+  if (!rig.decoder().has_dropout()) return;
+  const auto numbers = placed<std::int32_t>(host.numbers(3), rig.activations(), rig.staging(), rig.queue());
+  batch.numbers = {numbers.data, {host.tokens(), 2}};
+}
+
 /// The loss of one micro batch as train_micro_batch defines it, with its aux terms, and no backward.
 inline double whole_loss(ModelRig& rig, const Packed& packed, std::int64_t trained,
                          layers::AuxCoefficients coefficients) {
   const models::HostBatch batch(packed.view(), rig.token_share());
   ModelRig::Decoder::Saved saved(rig.decoder());
-  const auto hidden = rig.decoder().forward(batch.view(), ModelRig::Decoder::Keep::for_backward, saved);
+  auto tokens = batch.view();
+  number_tokens(rig, batch, tokens);
+  const auto hidden = rig.decoder().forward(tokens, ModelRig::Decoder::Keep::for_backward, saved);
   std::vector<float> log_probabilities(std::size_t(batch.target_count()));
   rig.decoder().log_probabilities(hidden, batch.view(), {log_probabilities.data(), {batch.target_count()}});
   models::RouterTotals totals = rig.decoder().no_router_totals();
@@ -170,7 +181,8 @@ StepResult train_micro_batch(Rig<P>& rig, const Packed& packed, std::int64_t tra
   using Decoder = typename Rig<P>::Decoder;
   const models::HostBatch host(packed.view(), rig.token_share());
   typename Decoder::Saved saved(rig.decoder());
-  const auto batch = host.placed<S>(rig.activations(), rig.staging(), rig.queue());
+  auto batch = host.placed<S>(rig.activations(), rig.staging(), rig.queue());
+  number_tokens(rig, host, batch);
   std::vector<float> weights = host.of_targets(packed.scale);
   for (float& weight : weights) weight /= float(trained);
   const auto placed_weights = placed<float>(weights, rig.activations(), rig.staging(), rig.queue());

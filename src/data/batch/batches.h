@@ -16,6 +16,7 @@ struct MicroBatch {
   std::vector<float> loss_scale;             // [tokens]; of the target
   std::vector<std::int32_t> starts{0};       // [sequences + 1]; first token of each, then the end
   std::vector<std::int64_t> samples;         // their numbers in their source, where they have one
+  std::int64_t number = 0;                   // of its first pack among all that the training takes
   std::int64_t pairs = 0;  // sequences 2 p and 2 p + 1 are pair p; all samples are pairs, or none is
 
   [[nodiscard]] std::int64_t tokens() const { return std::int64_t(ids.size()); }

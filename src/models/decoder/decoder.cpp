@@ -101,6 +101,17 @@ layers::Context<P> Decoder<P>::context_in(Arena<kSpace>& activations, kernels::I
 }
 
 template <Platform P>
+layers::Context<P> Decoder<P>::context_for(const TokenBatch<kSpace>& batch, Arena<kSpace>& activations,
+                                           kernels::Into into) {
+  layers::Context<P> context = context_in(activations, into);
+  if (has_dropout() && batch.numbers.data != nullptr)
+    context.dropout = {.probability = float(options_.adapter_dropout),
+                       .seed = options_.dropout_seed,
+                       .numbers = batch.numbers};
+  return context;
+}
+
+template <Platform P>
 std::int64_t Decoder<P>::tokens_here(std::int64_t tokens) const {
   return divide_exactly(tokens, parts_.exchange.mesh().degree(Axis::tensor));
 }
@@ -180,7 +191,7 @@ void Decoder<P>::forward_layers(const ForwardPass& pass, Stream& stream, Saved& 
 /// With Recompute::full: only what goes into each group is kept.
 template <Platform P>
 void Decoder<P>::forward_groups(const ForwardPass& pass, Stream& stream, Saved& saved) {
-  layers::Context<P> dropping = context_in(parts_.remade);
+  layers::Context<P> dropping = context_for(pass.batch, parts_.remade);
   const ForwardPass inside{pass.chunk, pass.batch, pass.keep, pass.statistics, dropping};
   const auto groups = std::size_t(divide_up(pass.chunk.layers.size(), options_.group_layers));
   for (std::size_t g = 0; g < groups; ++g) {
@@ -205,7 +216,7 @@ auto Decoder<P>::forward(const TokenBatch<kSpace>& batch, Keep keep, Saved& save
         fmt::format("a sample of {} tokens for a model prepared for {}", batch.longest, options_.longest));
   }
   const Chunk& chunk = chunks_[saved.chunk_];
-  layers::Context<P> context = context_in(saved.arena_);
+  layers::Context<P> context = context_for(batch, saved.arena_);
   const ArenaScope scope(context.workspace);
   const std::int64_t tokens = tokens_here(batch.ids.shape[0]);
   saved.statistics_ = context.activations.template make<float>(
@@ -295,7 +306,7 @@ void Decoder<P>::backward_layer(const DecoderLayer<P>& layer, const BackwardPass
 /// With Recompute::full: forward again through one group at a time.
 template <Platform P>
 void Decoder<P>::backward_groups(const BackwardPass& pass, const Saved& saved) {
-  layers::Context<P> remaking = context_in(parts_.remade, pass.context.into);
+  layers::Context<P> remaking = context_for(pass.batch, parts_.remade, pass.context.into);
   const BackwardPass inside{pass.chunk,   pass.batch,   pass.coefficients, pass.gradients,
                             pass.dstream, pass.dnormed, remaking};
   for (std::size_t g = saved.group_inputs_.size(); g-- > 0;) {
@@ -318,7 +329,7 @@ void Decoder<P>::backward(const OutputGradient& output, const TokenBatch<kSpace>
                           const WeightGradients<P>& gradients) {
   mark(Part::norms, Pass::backward, parts_.queue);
   const Chunk& chunk = chunks_[saved.chunk_];
-  layers::Context<P> context = context_in(saved.arena_, gradients.into);
+  layers::Context<P> context = context_for(batch, saved.arena_, gradients.into);
   context.later = gradients.later;
   const ArenaScope scope(context.workspace);
   const Bindings<G, kSpace> of(gradients.shards);

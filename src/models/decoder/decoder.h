@@ -98,7 +98,9 @@ class Decoder {
     Recompute recompute = Recompute::nothing;
     std::int64_t group_layers = 1;  // with Recompute::full
     Stages stages = {};
-    double adapter_scale = 1;  // of the factors' product
+    double adapter_scale = 1;    // of the factors' product
+    double adapter_dropout = 0;  // of what goes into them, in batches with numbered tokens
+    std::uint64_t dropout_seed = 0;
   };
   Decoder(const ModelConfig& config, const Parts& parts, const Options& options);
 
@@ -166,6 +168,8 @@ class Decoder {
               View<float, 2, kSpace> logits);
 
   [[nodiscard]] const ModelConfig& config() const { return config_; }
+  /// Whether batches to train on need the numbers of their tokens (TokenBatch::numbers).
+  [[nodiscard]] bool has_dropout() const { return parts_.adapter != nullptr && options_.adapter_dropout > 0; }
   /// Of this stage.
   [[nodiscard]] std::int64_t chunks() const { return std::int64_t(chunks_.size()); }
   [[nodiscard]] bool is_first(std::int64_t chunk) const { return chunks_[std::size_t(chunk)].is_first; }
@@ -194,6 +198,9 @@ class Decoder {
   [[nodiscard]] DecoderLayer<P> make_layer(std::int64_t index) const;
   [[nodiscard]] layers::Context<P> context_in(Arena<kSpace>& activations,
                                               kernels::Into into = kernels::Into::add);
+  /// The same for the layers on a batch, with its dropout.
+  [[nodiscard]] layers::Context<P> context_for(const TokenBatch<kSpace>& batch, Arena<kSpace>& activations,
+                                               kernels::Into into = kernels::Into::add);
   using LayerSaved = typename DecoderLayer<P>::Saved;
   /// The residual stream is residual + delta, once a block has written a delta. [tokens / tensor, hidden]
   /// each
