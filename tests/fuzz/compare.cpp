@@ -9,7 +9,10 @@
 #include <stdexcept>
 
 #include "checkpoint/folder.h"
+#include "job/load.h"
+#include "models/adapter.h"
 #include "models/models.h"
+#include "plan/rules.h"
 #include "tests/support/files.h"
 
 namespace moebius::fuzz {
@@ -91,6 +94,16 @@ Worst worst_tensor(const models::ParameterTable& table, const Tensors& mesh, con
   return worst;
 }
 
+/// What the checkpoints hold.
+models::ParameterTable learning_table(const JobFolder& folder, const models::ModelConfig& config) {
+  const std::string file = folder.job(kAlone).string();
+  const job::Job job =
+      job::load_job({.text = test::slurp(file), .file = file, .overrides = {}}, job::Purpose::train);
+  const models::ParameterTable whole = models::parameter_table(config);
+  const auto adapter = plan::adapter_of(job);
+  return adapter ? models::adapter_table(whole, *adapter) : whole;
+}
+
 }  // namespace
 
 Json differences(const JobFolder& folder) {
@@ -106,7 +119,7 @@ Json differences(const JobFolder& folder) {
       std::filesystem::path("checkpoints") / checkpoint::file_name_of(std::int64_t(alone.size()));
   const checkpoint::Reader of_mesh(folder.output(kMesh) / last), of_alone(folder.output(kAlone) / last);
   const auto config = models::read_config(test::slurp(folder / "config.json"), "config.json");
-  const models::ParameterTable table = models::parameter_table(config);
+  const models::ParameterTable table = learning_table(folder, config);
   for (const std::string group : {"parameters", "optimizer/exp_avg", "optimizer/exp_avg_sq"}) {
     const Worst worst =
         worst_tensor(table, read_tensors(of_mesh, group, table), read_tensors(of_alone, group, table));

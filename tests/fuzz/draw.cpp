@@ -121,6 +121,20 @@ void draw_preference(FuzzJob& job, Dice& dice) {
   if (dice.one_in(3)) objective["reference_cache"] = "true";
 }
 
+void draw_adapter(FuzzJob& job, bool has_experts, Dice& dice) {
+  auto& lora = job.settings["lora"];
+  lora = {
+      {"rank", dice.any<const char*>({"1", "2", "3", "8"})},
+      {"alpha", dice.any<const char*>({"4", "16"})},
+      {"rslora", dice.one_in(2) ? "true" : "false"},
+      {"dropout", dice.any<const char*>({"0.0", "0.0", "0.1"})},
+      {"targets", dice.any<const char*>({R"(["all-linear"])", R"(["all-linear"])", R"(["q_proj", "o_proj"])",
+                                         R"(["v_proj", "down_proj"])", R"(["*_proj"])"})}};
+  if (has_experts && dice.one_in(3)) lora["targets"] = R"(["all-linear", "all-router"])";
+  // b starts with zeros, and the gradients of a are as small as b: both move further than full weights.
+  job.settings["optimizer"]["lr"] = "1e-2";
+}
+
 /// The primes of `product`, each given to one of as many factors.
 template <std::size_t kCount>
 std::array<std::int64_t, kCount> draw_factors(std::int64_t product, Dice& dice) {
@@ -191,6 +205,7 @@ FuzzJob draw_once(std::int64_t ranks, Dice& dice) {
     job.rows = draw_pairs(max_length, config["vocab_size"], dice);
     draw_preference(job, dice);
   }
+  if (dice.one_in(4)) draw_adapter(job, has_experts, dice);
   return job;
 }
 

@@ -80,6 +80,8 @@ std::string describe(const FuzzJob& job) {
     text += fmt::format(", dpo {}{}", job::to_word(on_mesh.objective.loss),
                         on_mesh.objective.reference_cache ? " cached" : "");
   }
+  if (on_mesh.lora)
+    text += fmt::format(", lora {} of {}", on_mesh.lora->rank, fmt::join(on_mesh.lora->targets, " "));
   if (on_mesh.train.recompute != job::Recompute::none)
     text += fmt::format(", recompute {}", job::to_word(on_mesh.train.recompute));
   if (on_mesh.moe.overlap != job::Overlap::none)
