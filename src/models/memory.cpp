@@ -5,6 +5,7 @@
 #include "kernels/attention/attention.h"
 #include "layers/layers.h"
 #include "models/batch.h"
+#include "models/memory_adapter.h"
 #include "models/memory_experts.h"
 #include "models/models.h"
 
@@ -20,6 +21,12 @@ constexpr std::int64_t kBiasRows = 256;                           // kernels/den
 constexpr std::int64_t kRouterRows = 32;                          // kernels/moe/router.cu
 constexpr std::int64_t kProductScratch = std::int64_t{64} << 20;  // kernels/dense/device/blas.cpp
 
+/// What a layer consists of.
+struct LayerShape {
+  bool is_moe;
+  LayerAdapter adapter;
+};
+
 /// A rank's extents, and what each part of a decoder allocates with them, in the order of the code.
 class Extents {
  public:
@@ -28,6 +35,7 @@ class Extents {
       : config_(config),
         format_(format),
         rooms_{format.space, format.storage},
+        adapter_(adapter_rooms(rooms_, format.adapter)),
         tensor_(mesh.degree(Axis::tensor)),
         context_(mesh.degree(Axis::context)),
         real_(ContextChunks::most_tokens(shape.tokens, context_)),
@@ -53,21 +61,26 @@ class Extents {
   // Of a layer's Saved, what stays and what can be remade.
   [[nodiscard]] std::int64_t norm_kept() const { return floats(here_); }
   [[nodiscard]] std::int64_t norm_remade() const { return stream(); }
-  [[nodiscard]] std::int64_t attention_kept() const {
+  [[nodiscard]] std::int64_t attention_kept(const LayerAdapter& has) const {
     const std::int64_t heads = config_.heads / tensor_, all_heads = heads + config_.kv_heads / tensor_;
     return stored(tokens_ * (q_ + 2 * kv_)) + (config_.qk_norm ? floats(tokens_ * all_heads) : 0) +
-           stored(tokens_ * q_) + floats(tokens_ * heads);
+           stored(tokens_ * q_) + floats(tokens_ * heads) +
+           has.inputs_of_attention() * adapter_.projected(true, tokens_) + adapter_.projected(has.o, tokens_);
   }
   [[nodiscard]] std::int64_t attention_remade() const { return stored(tokens_ * q_) + stored(tokens_ * kv_); }
-  [[nodiscard]] std::int64_t mlp_kept(bool is_moe) const { return is_moe ? experts_.kept() : 0; }
-  [[nodiscard]] std::int64_t mlp_remade(bool is_moe) const {
-    return is_moe ? experts_.remade() : stored(tokens_ * 2 * width_) + stored(tokens_ * width_);
+  [[nodiscard]] std::int64_t mlp_kept(const LayerShape& layer) const {
+    return layer.is_moe ? experts_.kept(layer.adapter) : adapter_.projected(layer.adapter.down, tokens_);
   }
-  [[nodiscard]] std::int64_t layer_kept(bool is_moe) const {
-    return 2 * norm_kept() + attention_kept() + mlp_kept(is_moe);
+  [[nodiscard]] std::int64_t mlp_remade(const LayerShape& layer) const {
+    if (layer.is_moe) return experts_.remade(layer.adapter);
+    return stored(tokens_ * 2 * width_) + stored(tokens_ * width_) +
+           layer.adapter.inputs_of_mlp() * adapter_.projected(true, tokens_);
   }
-  [[nodiscard]] std::int64_t layer_remade(bool is_moe) const {
-    return 2 * norm_remade() + attention_remade() + mlp_remade(is_moe);
+  [[nodiscard]] std::int64_t layer_kept(const LayerShape& layer) const {
+    return 2 * norm_kept() + attention_kept(layer.adapter) + mlp_kept(layer);
+  }
+  [[nodiscard]] std::int64_t layer_remade(const LayerShape& layer) const {
+    return 2 * norm_remade() + attention_remade() + mlp_remade(layer);
   }
   [[nodiscard]] std::int64_t router_statistics(std::int64_t moe_layers) const {
     return floats(moe_layers * layers::Moe<HostFp32>::statistics_size(config_.experts));
@@ -76,7 +89,19 @@ class Extents {
   /// All tokens, gathered from the tensor ranks or to be summed over them.
   [[nodiscard]] std::int64_t whole() const { return tensor_ == 1 ? 0 : stored(tokens_ * config_.hidden); }
 
-  [[nodiscard]] std::int64_t mlp_forward(bool is_moe) const { return is_moe ? experts_.forward() : whole(); }
+  /// Projections of all tokens, with what dropout leaves of their inputs.
+  [[nodiscard]] std::int64_t projecting(const LayerAdapter& has) const {
+    return whole() + std::max(adapter_.left(has.inputs_of_attention() > 0, tokens_, config_.hidden),
+                              adapter_.left(has.o, tokens_, q_));
+  }
+  [[nodiscard]] std::int64_t mlp_forward(const LayerShape& layer) const {
+    if (layer.is_moe) return experts_.forward(layer.adapter);
+    return std::max(mlp_remaking(layer.adapter),
+                    whole() + adapter_.left(layer.adapter.down, tokens_, width_));
+  }
+  [[nodiscard]] std::int64_t mlp_remaking(const LayerAdapter& has) const {
+    return whole() + adapter_.left(has.inputs_of_mlp() > 0, tokens_, config_.hidden);
+  }
   /// Of layers/ring_attention.cpp: two pairs of keys and values, of which one travels; a part of the result;
   /// sums in fp32 where that is not the storage type.
   [[nodiscard]] std::int64_t attention_forward() const {
@@ -84,32 +109,45 @@ class Extents {
     return 2 * stored(2 * tokens_ * kv_) + stored(tokens_ * q_) + floats(tokens_ * config_.heads / tensor_) +
            ring_sum();
   }
-  [[nodiscard]] std::int64_t attention_backward() const {
-    const std::int64_t pair = 2 * tokens_ * kv_;
+  [[nodiscard]] std::int64_t attention_backward(const LayerAdapter& has) const {
+    const std::int64_t pair = 2 * tokens_ * kv_, hidden = config_.hidden;
     const std::int64_t ring =
         context_ == 1 ? 0 : 3 * stored(pair) + 2 * floats(pair) + stored(tokens_ * q_) + ring_sum();
-    return whole() + stored(tokens_ * q_) + stored(tokens_ * (q_ + 2 * kv_)) + attention_remade() +
-           std::max(2 * whole(), ring);
+    const std::int64_t out = whole() + stored(tokens_ * q_) + adapter_.products(has.o, tokens_, q_);
+    const std::int64_t in = 2 * whole() +
+                            has.inputs_of_attention() * adapter_.products(true, tokens_, hidden) +
+                            adapter_.left(has.inputs_of_attention() > 0, tokens_, hidden);
+    return std::max(out + adapter_.left(has.o, tokens_, q_),
+                    out + stored(tokens_ * (q_ + 2 * kv_)) + attention_remade() + std::max(in, ring));
   }
-  [[nodiscard]] std::int64_t mlp_backward(bool is_moe) const {
-    if (is_moe) return experts_.backward();
-    return 3 * whole() + stored(tokens_ * width_) + stored(tokens_ * 2 * width_);
+  [[nodiscard]] std::int64_t mlp_backward(const LayerShape& layer) const {
+    const LayerAdapter& has = layer.adapter;
+    if (layer.is_moe) return experts_.backward(has);
+    const std::int64_t in = whole() + has.inputs_of_mlp() * adapter_.products(true, tokens_, config_.hidden) +
+                            adapter_.left(has.inputs_of_mlp() > 0, tokens_, config_.hidden);
+    return 2 * whole() + stored(tokens_ * width_) + stored(tokens_ * 2 * width_) +
+           adapter_.products(has.down, tokens_, width_) +
+           std::max(adapter_.left(has.down, tokens_, width_), in);
   }
-  [[nodiscard]] std::int64_t layer_forward(bool is_moe) const {
-    return std::max({whole(), attention_forward(), mlp_forward(is_moe)});
+  [[nodiscard]] std::int64_t layer_forward(const LayerShape& layer) const {
+    return std::max({projecting(layer.adapter), attention_forward(), mlp_forward(layer)});
   }
   /// The inputs of the products that give gradients of weights, besides those that forward kept: the gradient
   /// behind the block, that before its activation, and with a tensor axis all tokens of its input.
-  [[nodiscard]] std::int64_t attention_products() const {
-    return stored(tokens_ * config_.hidden) + stored(tokens_ * (q_ + 2 * kv_)) + whole();
+  [[nodiscard]] std::int64_t attention_products(const LayerAdapter& has) const {
+    return stored(tokens_ * config_.hidden) + stored(tokens_ * (q_ + 2 * kv_)) + whole() +
+           adapter_.products(has.o, tokens_, q_) +
+           has.inputs_of_attention() * adapter_.products(true, tokens_, config_.hidden);
   }
-  [[nodiscard]] std::int64_t mlp_products(bool is_moe) const {
-    if (is_moe) return experts_.products();
-    return stored(tokens_ * config_.hidden) + stored(tokens_ * 2 * width_) + whole();
+  [[nodiscard]] std::int64_t mlp_products(const LayerShape& layer) const {
+    if (layer.is_moe) return experts_.products(layer.adapter);
+    return stored(tokens_ * config_.hidden) + stored(tokens_ * 2 * width_) + whole() +
+           adapter_.products(layer.adapter.down, tokens_, width_) +
+           layer.adapter.inputs_of_mlp() * adapter_.products(true, tokens_, config_.hidden);
   }
   /// Of remake.
-  [[nodiscard]] std::int64_t layer_remaking(bool is_moe) const {
-    return std::max(whole(), is_moe ? experts_.remaking() : 0);
+  [[nodiscard]] std::int64_t layer_remaking(const LayerShape& layer) const {
+    return layer.is_moe ? std::max(whole(), experts_.remaking(layer.adapter)) : mlp_remaking(layer.adapter);
   }
   [[nodiscard]] std::int64_t head(bool with_gradient) const {
     const std::int64_t chunk = std::min(head_targets(format_, local_vocab_), targets_);
@@ -130,7 +168,9 @@ class Extents {
     const std::int64_t remote = (context_ - 1) * (2 * ints(2) + 2 * ints(1));
     // Of a pair: where its answers begin, and how far they are from the reference.
     const std::int64_t answers = numbers_ > 1 ? ints(3) + floats(2) : 0;
-    return 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + numbers_ * floats(targets_) + answers + remote;
+    const std::int64_t numbers = adapter_.drops ? ints(2 * tokens_) : 0;
+    return numbers + 3 * ints(tokens_) + ints(2) + 2 * ints(targets_) + numbers_ * floats(targets_) +
+           answers + remote;
   }
   /// Of the largest operation (Device::scratch, which hands out whole MiB), and what products keep.
   [[nodiscard]] std::int64_t scratch() const {
@@ -165,6 +205,7 @@ class Extents {
   const ModelConfig& config_;
   MemoryFormat format_;
   Rooms rooms_;
+  AdapterRooms adapter_;
   std::int64_t tensor_, context_;
   std::int64_t real_, tokens_, here_, targets_, numbers_,
       local_vocab_;  // real: of this context rank, without padding
@@ -177,8 +218,8 @@ class Extents {
 struct Elements {
   std::int64_t flat, owned, arriving;
 };
-Elements elements_of(const ModelConfig& config, const Mesh& mesh, const Stages& stages) {
-  const ShardLayout layout(parameter_table(config), mesh, stages);
+Elements elements_of(ParameterTable table, const Mesh& mesh, const Stages& stages) {
+  const ShardLayout layout(std::move(table), mesh, stages);
   const Ownership ownership(layout, mesh);
   return {layout.size(), ownership.size(), ownership.largest_arrival()};
 }
@@ -201,7 +242,11 @@ struct Kept {
 class StageMemory {
  public:
   StageMemory(const ModelConfig& config, const Mesh& mesh, const Extents& of, const MemoryFormat& format)
-      : config_(config), of_(of), format_(format), stage_(mesh.index(Axis::pipeline)) {
+      : config_(config),
+        of_(of),
+        format_(format),
+        stage_(mesh.index(Axis::pipeline)),
+        adapters_(layer_adapters(config, format.adapter)) {
     const Stages& stages = format.stage.stages;
     for (std::int64_t chunk = 0; chunk < stages.chunks(); ++chunk) {
       Range layers = stages.layers(stage_, chunk);
@@ -226,7 +271,9 @@ class StageMemory {
     std::int64_t most = 0;
     for (const Chunk& chunk : chunks_) {
       std::int64_t sum = 0;
-      each_layer(chunk, [&](bool is_moe) { sum += of_.attention_products() + of_.mlp_products(is_moe); });
+      each_layer(chunk, [&](const LayerShape& one) {
+        sum += of_.attention_products(one.adapter) + of_.mlp_products(one);
+      });
       most = std::max(most, sum);
     }
     return most;
@@ -236,8 +283,8 @@ class StageMemory {
     const std::int64_t last_norm = of_.norm_kept() + of_.norm_remade();  // stands after the layers
     for (const Chunk& chunk : chunks_) {
       std::int64_t layer = chunk.is_last ? last_norm + of_.log_probabilities() : of_.stream();
-      each_layer(chunk, [&](bool is_moe) {
-        layer = std::max(layer, of_.layer_kept(is_moe) + of_.layer_remade(is_moe));
+      each_layer(chunk, [&](const LayerShape& one) {
+        layer = std::max(layer, of_.layer_kept(one) + of_.layer_remade(one));
       });
       most = std::max(most, before(chunk) + of_.router_statistics(moe_layers(chunk)) + layer);
     }
@@ -246,7 +293,7 @@ class StageMemory {
   [[nodiscard]] std::int64_t forward_workspace() const {
     std::int64_t most = chunks_.front().is_first ? of_.embedding() : 0;
     for (const Chunk& chunk : chunks_) {
-      each_layer(chunk, [&](bool is_moe) { most = std::max(most, of_.layer_forward(is_moe)); });
+      each_layer(chunk, [&](const LayerShape& one) { most = std::max(most, of_.layer_forward(one)); });
     }
     return most;
   }
@@ -255,9 +302,9 @@ class StageMemory {
     const bool selective = format_.recompute == Recompute::selective;
     std::int64_t most = chunks_.front().is_first ? of_.embedding() : 0, again = 0;
     for (const Chunk& chunk : chunks_) {
-      each_layer(chunk, [&](bool is_moe) {
-        most = std::max({most, of_.attention_backward(), of_.mlp_backward(is_moe)});
-        again = std::max(again, selective ? of_.layer_remaking(is_moe) : of_.layer_forward(is_moe));
+      each_layer(chunk, [&](const LayerShape& one) {
+        most = std::max({most, of_.attention_backward(one.adapter), of_.mlp_backward(one)});
+        again = std::max(again, selective ? of_.layer_remaking(one) : of_.layer_forward(one));
       });
     }
     if (selective) most = std::max(most, again);
@@ -269,14 +316,16 @@ class StageMemory {
     Range layers;
     bool is_first, is_last;
   };
+  [[nodiscard]] LayerShape shape_of(std::int64_t n) const {
+    return {config_.is_moe_layer[std::size_t(n)], adapters_[std::size_t(n)]};
+  }
   template <class Work>
   void each_layer(const Chunk& chunk, const Work& work) const {
-    for (std::int64_t n = chunk.layers.begin; n < chunk.layers.end; ++n)
-      work(bool(config_.is_moe_layer[std::size_t(n)]));
+    for (std::int64_t n = chunk.layers.begin; n < chunk.layers.end; ++n) work(shape_of(n));
   }
   [[nodiscard]] std::int64_t moe_layers(const Chunk& chunk) const {
     std::int64_t count = 0;
-    each_layer(chunk, [&](bool is_moe) { count += is_moe ? 1 : 0; });
+    each_layer(chunk, [&](const LayerShape& one) { count += one.is_moe ? 1 : 0; });
     return count;
   }
   /// The embedding; what another stage sends lies among the messages.
@@ -291,7 +340,6 @@ class StageMemory {
   /// Each layer with the stream that goes into it and between its blocks.
   [[nodiscard]] Kept kept_by_layers(const Chunk& chunk) const {
     const auto [begin, end] = chunk.layers;
-    const auto is_moe = [&](std::int64_t n) { return bool(config_.is_moe_layer[std::size_t(n)]); };
     const auto streams = [&](bool is_first) { return (is_first ? 1 : 2) * of_.stream(); };
     Kept kept;
     if (format_.recompute == Recompute::full) {
@@ -299,17 +347,17 @@ class StageMemory {
       for (std::int64_t first = begin; first < end; first += length) {
         std::int64_t group = of_.router_statistics(moe_layers(chunk));
         for (std::int64_t n = first; n < std::min(first + length, end); ++n)
-          group += streams(n == first) + of_.layer_kept(is_moe(n)) + of_.layer_remade(is_moe(n));
+          group += streams(n == first) + of_.layer_kept(shape_of(n)) + of_.layer_remade(shape_of(n));
         kept.remade = std::max(kept.remade, group);
       }
       kept.activations = divide_up(end - begin, length) * of_.stream();
       return kept;
     }
     for (std::int64_t n = begin; n < end; ++n) {
-      kept.activations += streams(n == begin) + of_.layer_kept(is_moe(n));
-      if (format_.recompute == Recompute::nothing) kept.activations += of_.layer_remade(is_moe(n));
+      kept.activations += streams(n == begin) + of_.layer_kept(shape_of(n));
+      if (format_.recompute == Recompute::nothing) kept.activations += of_.layer_remade(shape_of(n));
       if (format_.recompute == Recompute::selective)
-        kept.remade = std::max(kept.remade, of_.layer_remade(is_moe(n)));
+        kept.remade = std::max(kept.remade, of_.layer_remade(shape_of(n)));
     }
     return kept;
   }
@@ -318,6 +366,7 @@ class StageMemory {
   const Extents& of_;
   const MemoryFormat& format_;
   std::int64_t stage_;
+  std::vector<LayerAdapter> adapters_;  // [layers of the model]
   std::vector<Chunk> chunks_;
 };
 
@@ -333,8 +382,12 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
                             std::int64_t longest, const MemoryFormat& format) {
   const Extents of(config, mesh, shape, format);
   const StageMemory stage(config, mesh, of, format);
-  const auto [elements, owned, arriving] = elements_of(config, mesh, format.stage.stages);
-  ModelMemory memory{.weights = of.room(elements, format.storage),
+  ParameterTable table = parameter_table(config);
+  ParameterTable learning = format.adapter ? adapter_table(table, *format.adapter) : table;
+  const std::int64_t all = elements_of(std::move(table), mesh, format.stage.stages).flat;
+  const auto [elements, owned, arriving] = elements_of(std::move(learning), mesh, format.stage.stages);
+  ModelMemory memory{.weights = of.room(all, format.storage),
+                     .factors = format.adapter ? of.room(elements, format.storage) : 0,
                      .gradients = of.room(elements, format.gradient),
                      .moments = 2 * of.room(owned, format.moment)};
   if (format.truth != Truth::weights) memory.truth = of.room(owned, truth_bytes(format.truth));
@@ -356,10 +409,12 @@ ModelMemory training_memory(const ModelConfig& config, const Mesh& mesh, const M
 }
 
 ModelMemory scoring_memory(const ModelConfig& config, const Mesh& mesh, const MicroBatchShape& shape,
-                           std::int64_t longest, const MemoryFormat& format) {
+                           std::int64_t longest, const MemoryFormat& given) {
+  MemoryFormat format = given;
+  if (format.adapter) format.adapter->dropout = 0;  // of training alone
   const Extents of(config, mesh, shape, format);
   const StageMemory stage(config, mesh, of, format);
-  const std::int64_t elements = elements_of(config, mesh, format.stage.stages).flat;
+  const std::int64_t elements = elements_of(parameter_table(config), mesh, format.stage.stages).flat;
   ModelMemory memory{.weights = of.room(elements, format.storage)};
   memory.activations = stage.scoring();
   memory.in_flight = format.stage.in_flight;

@@ -3,6 +3,7 @@
 
 #include "kernels/moe/router.h"
 #include "layers/distributed_experts.h"
+#include "models/adapter.h"
 #include "models/config.h"
 #include "models/decoder/recompute.h"
 #include "models/parameter_table.h"
@@ -38,12 +39,15 @@ struct MemoryFormat {
   Recompute recompute = Recompute::nothing;
   std::int64_t group_layers = 1;  // with Recompute::full
   layers::Overlap overlap = layers::Overlap::none;
+  std::optional<AdapterSettings> adapter = {};  // that learns, beside a model that does not
   StageShape stage;
 };
 
 /// Bytes of this rank by purpose.
 struct ModelMemory {
-  std::int64_t weights = 0, gradients = 0;
+  std::int64_t weights = 0;
+  std::int64_t factors = 0;  // of an adapter; what follows up to `truth` is then of these alone
+  std::int64_t gradients = 0;
   std::int64_t moments = 0;       // of AdamW, both, of what the rank owns (models/ownership.h)
   std::int64_t truth = 0;         // what stands beside the weights that it owns: master or remainder
   std::int64_t activations = 0;   // what one micro batch keeps from forward for backward in its largest chunk
@@ -61,8 +65,8 @@ struct ModelMemory {
   /// Of one micro batch in flight.
   [[nodiscard]] std::int64_t slot() const { return activations + lists; }
   [[nodiscard]] std::int64_t total() const {
-    return weights + gradients + moments + truth + in_flight * slot() + pending * pending_slot + messages +
-           remade + workspace + tables + scratch;
+    return weights + factors + gradients + moments + truth + in_flight * slot() + pending * pending_slot +
+           messages + remade + workspace + tables + scratch;
   }
   friend bool operator==(const ModelMemory&, const ModelMemory&) = default;
 };

@@ -35,6 +35,7 @@ ExpertMemory::ExpertMemory(const ModelConfig& config, const Mesh& mesh, const To
                            const MicroBatchShape& shape, const MemoryFormat& format)
     : config_(config),
       rooms_{format.space, format.storage},
+      adapter_(adapter_rooms(rooms_, format.adapter)),
       expert_(mesh.degree(Axis::expert)),
       expert_tensor_(mesh.degree(Axis::expert_tensor)),
       here_(tokens.here),
@@ -61,26 +62,50 @@ ExpertMemory::Batch ExpertMemory::batch_of(std::int64_t tokens, const MicroBatch
   return batch;
 }
 
-std::int64_t ExpertMemory::kept() const {
+std::int64_t ExpertMemory::kept(const LayerAdapter& has) const {
   const std::int64_t top_k = config_.top_k;
   const std::int64_t router =
       rooms_.floats(here_ * config_.experts) + rooms_.floats(here_) + rooms_.ints(here_ * top_k);
-  return router + total([&](const Batch& batch) {
-           const std::int64_t dispatch = all_here() ? 0 : rooms_.ints(batch.tokens * top_k);
+  return router + adapter_.projected(has.router, here_) + total([&](const Batch& batch) {
+           std::int64_t dispatch = all_here() ? 0 : rooms_.ints(batch.tokens * top_k);
+           if (adapter_.drops && !all_here())
+             dispatch += rooms_.ints(batch.tokens_here * top_k) + rooms_.ints(2 * batch.tokens_here);
            const std::int64_t plan = rooms_.ints(config_.experts / expert_ + 1) +
                                      rooms_.ints(batch.tokens_here * top_k) + rooms_.ints(batch.rows);
-           return dispatch + rooms_.floats(batch.tokens_here * top_k) + plan;
+           return dispatch + rooms_.floats(batch.tokens_here * top_k) + plan +
+                  adapter_.projected(has.down, batch.rows);
          });
 }
 
-std::int64_t ExpertMemory::remade() const {
+std::int64_t ExpertMemory::remade(const LayerAdapter& has) const {
   return total([&](const Batch& batch) {
-    return rows(batch) + rooms_.stored(batch.rows * 2 * width_) + rooms_.stored(batch.rows * width_);
+    return has.inputs_of_mlp() * adapter_.projected(true, batch.rows) + rows(batch) +
+           rooms_.stored(batch.rows * 2 * width_) + rooms_.stored(batch.rows * width_);
   });
 }
 
-std::int64_t ExpertMemory::products() const {
-  return total([&](const Batch& batch) { return rows(batch) + rooms_.stored(batch.rows * 2 * width_); });
+std::int64_t ExpertMemory::products(const LayerAdapter& has) const {
+  return total([&](const Batch& batch) {
+    return rows(batch) + rooms_.stored(batch.rows * 2 * width_) +
+           adapter_.products(has.down, batch.rows, width_) + gate_up_products(batch, has);
+  });
+}
+
+/// Of the adapters of gate and up, which have the columns of their gradients side by side.
+std::int64_t ExpertMemory::gate_up_products(const Batch& batch, const LayerAdapter& has) const {
+  return has.inputs_of_mlp() *
+         (rooms_.stored(batch.rows * width_) + adapter_.products(true, batch.rows, config_.hidden));
+}
+
+/// What the adapters of gate and up take in forward, one after the other.
+std::int64_t ExpertMemory::activating(const Batch& batch, const LayerAdapter& has) const {
+  if (has.inputs_of_mlp() == 0) return 0;
+  return rooms_.stored(batch.rows * width_) + adapter_.left(true, batch.rows, config_.hidden);
+}
+
+/// The same of that of down.
+std::int64_t ExpertMemory::adding_out(const Batch& batch, const LayerAdapter& has) const {
+  return has.down ? rows(batch) + adapter_.left(true, batch.rows, width_) : 0;
 }
 
 /// What dispatch_rows needs for rows of so many bytes.
@@ -103,45 +128,55 @@ std::int64_t ExpertMemory::combining(const Batch& batch) const {
   return all_here() ? 0 : rooms_.room(batch.tokens_here, row()) + returning(batch, row());
 }
 
-std::int64_t ExpertMemory::products_backward(const Batch& batch) const {
-  return rooms_.stored(batch.rows * width_) + rooms_.stored(batch.rows * 2 * width_);
+std::int64_t ExpertMemory::products_backward(const Batch& batch, const LayerAdapter& has) const {
+  const std::int64_t in = gate_up_products(batch, has) + (has.inputs_of_mlp() > 0 ? rows(batch) : 0);
+  return rooms_.stored(batch.rows * width_) + rooms_.stored(batch.rows * 2 * width_) +
+         adapter_.products(has.down, batch.rows, width_) +
+         std::max(has.down ? rooms_.stored(batch.rows * width_) : 0, in);
 }
 
-std::int64_t ExpertMemory::remaking() const {
-  return total([&](const Batch& batch) { return dispatching(batch); });
+std::int64_t ExpertMemory::remaking(const LayerAdapter& has) const {
+  std::int64_t most = 0;
+  for (const Batch& batch : batches_) most = std::max(most, activating(batch, has));
+  const std::int64_t arriving = total([&](const Batch& batch) { return dispatching(batch); });
+  return batches_.size() > 1 ? arriving + most : std::max(arriving, most);
 }
 
-std::int64_t ExpertMemory::forward() const {
+std::int64_t ExpertMemory::forward(const LayerAdapter& has) const {
   const std::int64_t top_k = config_.top_k, count = std::int64_t(batches_.size());
   const std::int64_t routed = (all_here() ? 0 : rooms_.floats(here_ * top_k)) +
                               rooms_.ints(config_.experts * count) +
                               rooms_.floats((count - 1) * (2 * config_.experts + 1));
-  std::int64_t planning = 0;
+  std::int64_t planning = adapter_.left(has.router, here_, config_.hidden);
   for (const Batch& batch : batches_) {
     if (all_here()) break;
-    planning = std::max(planning, rooms_.ints(batch.tokens_here * top_k) + leaving(batch, top_k * 4));
+    const std::int64_t ids = adapter_.drops ? 0 : rooms_.ints(batch.tokens_here * top_k);
+    planning = std::max(planning, ids + leaving(batch, std::max<std::int64_t>(top_k, 2) * 4));
   }
-  const std::int64_t back = total([&](const Batch& batch) { return rows(batch) + combining(batch); });
+  const std::int64_t back = total(
+      [&](const Batch& batch) { return rows(batch) + std::max(combining(batch), adding_out(batch, has)); });
   // What brings the tokens stays while several batches are under way.
-  return routed + std::max(planning, count > 1 ? remaking() + back : std::max(remaking(), back));
+  return routed + std::max(planning, count > 1 ? remaking(has) + back : std::max(remaking(has), back));
 }
 
-std::int64_t ExpertMemory::backward() const {
+std::int64_t ExpertMemory::backward(const LayerAdapter& has) const {
   const std::int64_t top_k = config_.top_k, dweights = rooms_.floats(here_ * top_k);
-  const std::int64_t router = rooms_.floats(config_.experts) + rooms_.stored(here_ * config_.experts);
-  if (batches_.size() > 1) return dweights + std::max(backward_of_batches(), router);
+  const std::int64_t router = rooms_.floats(config_.experts) + rooms_.stored(here_ * config_.experts) +
+                              adapter_.products(has.router, here_, config_.hidden) +
+                              adapter_.left(has.router, here_, config_.hidden);
+  if (batches_.size() > 1) return dweights + std::max(backward_of_batches(has), router);
   const Batch& all = batches_.front();
-  if (all_here()) return dweights + std::max(rows(all) + products_backward(all), router);
+  if (all_here()) return dweights + std::max(rows(all) + products_backward(all, has), router);
   const std::int64_t most =
-      std::max({dispatching(all), products_backward(all), combining(all), returning(all, top_k * 4)});
+      std::max({dispatching(all), products_backward(all, has), combining(all), returning(all, top_k * 4)});
   return dweights + std::max(rows(all) + rooms_.floats(all.tokens_here * top_k) + most, router);
 }
 
-std::int64_t ExpertMemory::backward_of_batches() const {
-  std::int64_t used = remaking(), most = used;
+std::int64_t ExpertMemory::backward_of_batches(const LayerAdapter& has) const {
+  std::int64_t used = total([&](const Batch&batch) { return dispatching(batch); }), most = used;
   for (const Batch& batch : batches_) {
     used += rows(batch) + rooms_.floats(batch.tokens_here * config_.top_k);
-    most = std::max(most, used + products_backward(batch));
+    most = std::max(most, used + products_backward(batch, has));
     used += combining(batch) + returning(batch, config_.top_k * 4);
   }
   return std::max(most, used);

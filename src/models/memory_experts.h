@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "models/memory.h"
-#include "models/memory_rooms.h"
+#include "models/memory_adapter.h"
 
 namespace moebius::models {
 
@@ -16,14 +16,14 @@ class ExpertMemory {
                const MicroBatchShape& shape, const MemoryFormat& format);
 
   // Of Saved, what stays and what can be remade.
-  [[nodiscard]] std::int64_t kept() const;
-  [[nodiscard]] std::int64_t remade() const;
+  [[nodiscard]] std::int64_t kept(const LayerAdapter& has) const;
+  [[nodiscard]] std::int64_t remade(const LayerAdapter& has) const;
   // Of the workspace.
-  [[nodiscard]] std::int64_t forward() const;
-  [[nodiscard]] std::int64_t remaking() const;
-  [[nodiscard]] std::int64_t backward() const;
+  [[nodiscard]] std::int64_t forward(const LayerAdapter& has) const;
+  [[nodiscard]] std::int64_t remaking(const LayerAdapter& has) const;
+  [[nodiscard]] std::int64_t backward(const LayerAdapter& has) const;
   /// Inputs of the products that give gradients of weights, besides those that forward kept.
-  [[nodiscard]] std::int64_t products() const;
+  [[nodiscard]] std::int64_t products(const LayerAdapter& has) const;
 
  private:
   /// layers::DistributedExperts::Batch.
@@ -51,11 +51,15 @@ class ExpertMemory {
   [[nodiscard]] std::int64_t returning(const Batch& batch, std::int64_t bytes) const;
   [[nodiscard]] std::int64_t dispatching(const Batch& batch) const;
   [[nodiscard]] std::int64_t combining(const Batch& batch) const;
-  [[nodiscard]] std::int64_t products_backward(const Batch& batch) const;
-  [[nodiscard]] std::int64_t backward_of_batches() const;
+  [[nodiscard]] std::int64_t products_backward(const Batch& batch, const LayerAdapter& has) const;
+  [[nodiscard]] std::int64_t backward_of_batches(const LayerAdapter& has) const;
+  [[nodiscard]] std::int64_t activating(const Batch& batch, const LayerAdapter& has) const;
+  [[nodiscard]] std::int64_t adding_out(const Batch& batch, const LayerAdapter& has) const;
+  [[nodiscard]] std::int64_t gate_up_products(const Batch& batch, const LayerAdapter& has) const;
 
   const ModelConfig& config_;
   Rooms rooms_;
+  AdapterRooms adapter_;
   std::int64_t expert_, expert_tensor_, here_, width_;
   std::vector<Batch> batches_;  // none: the model has no experts
 };

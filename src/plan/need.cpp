@@ -11,6 +11,7 @@ namespace moebius::plan {
 std::vector<NeedPart> parts_of(const Need& need) {
   const models::ModelMemory& memory = need.memory;
   return {{"weights", memory.weights},
+          {"adapter", memory.factors},
           {"reference", need.reference},
           {"gradients", memory.gradients},
           {"moments", memory.moments},
@@ -41,7 +42,8 @@ models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
           .truth = in_bf16 ? truth_of(job.optimizer.master) : models::Truth::weights,
           .recompute = recompute_of(job.train.recompute),
           .group_layers = job.train.recompute_layers,
-          .overlap = overlap_of(job.moe.overlap)};
+          .overlap = overlap_of(job.moe.overlap),
+          .adapter = adapter_of(job)};
 }
 
 namespace {
@@ -61,7 +63,7 @@ models::StageShape stage_shape(const cluster::Mesh& mesh, const Question& questi
 /// A checkpoint goes through one buffer of the largest piece that this rank writes.
 std::int64_t saving_bytes(const cluster::Mesh& mesh, const Question& question, const models::Stages& stages) {
   if (question.machine.space == Space::device || !question.job.checkpoint.saves()) return 0;
-  const models::ShardLayout layout(models::parameter_table(question.config), mesh, stages);
+  const models::ShardLayout layout(trained_table(question.job, question.config), mesh, stages);
   std::int64_t largest = 0;
   for (std::size_t i = 0; i < layout.count(); ++i) largest = std::max(largest, layout.row(i).size);
   return std::min(largest * size_of(Dtype::float32), models::kFilePieceBytes) + kFileBytes;

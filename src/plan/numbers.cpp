@@ -14,20 +14,31 @@ std::int64_t met_by_a_token(const models::Parameter& parameter, const models::Mo
   return has_experts ? parameter.size() / config.experts * config.top_k : parameter.size();
 }
 
-}  // namespace
-
-ModelNumbers numbers_of(const models::ModelConfig& config) {
+ModelNumbers numbers_in(const models::ParameterTable& table, const models::ModelConfig& config) {
   ModelNumbers numbers;
-  for (const models::Parameter& parameter : models::parameter_table(config)) {
+  for (const models::Parameter& parameter : table) {
     numbers.parameters += parameter.size();
     numbers.met += met_by_a_token(parameter, config);
   }
   return numbers;
 }
 
-double flops_a_token(const models::ModelConfig& config, std::int64_t length) {
+}  // namespace
+
+ModelNumbers numbers_of(const models::ModelConfig& config) {
+  return numbers_in(models::parameter_table(config), config);
+}
+
+ModelNumbers numbers_of(const models::ModelConfig& config, const models::AdapterSettings& adapter) {
+  return numbers_in(models::adapter_table(models::parameter_table(config), adapter), config);
+}
+
+double flops_a_token(const models::ModelConfig& config, std::int64_t length,
+                     const std::optional<models::AdapterSettings>& adapter) {
   const double attention = double(config.layers) * double(length) * double(config.heads * config.head_dim);
-  return 6 * double(numbers_of(config).met) + 6 * attention;
+  const double met = double(numbers_of(config).met);
+  if (!adapter) return 6 * met + 6 * attention;
+  return 4 * met + 6 * double(numbers_of(config, *adapter).met) + 6 * attention;
 }
 
 }  // namespace moebius::plan

@@ -38,7 +38,7 @@ std::string head_text(const Question& question) {
   const ModelNumbers numbers = numbers_of(config);
   const std::int64_t of_rank =
       models::ShardLayout(models::parameter_table(config), mesh, stages_of(job, config)).size();
-  const double flops = flops_a_token(config, pack_tokens);
+  const double flops = flops_a_token(config, pack_tokens, adapter_of(job));
   const std::int64_t step_tokens = job.train.global_batch_size * pack_tokens;
   const std::int64_t micro_batches =
       job.train.global_batch_size / (job.train.micro_batch_size * mesh.degree(cluster::Axis::data));
@@ -53,6 +53,11 @@ std::string head_text(const Question& question) {
                             100 * double(numbers.met) / double(numbers.parameters)));
   line("mesh", fmt::format("{}{}, {} each", count_text(ranks, "rank"), degrees.empty() ? "" : ": " + degrees,
                            parameters_text(of_rank)));
+  if (const auto adapter = adapter_of(job)) {
+    line("adapter", fmt::format("{} learn: rank {}, scale {:.4g}",
+                                parameters_text(numbers_of(config, *adapter).parameters), adapter->rank,
+                                adapter->scale()));
+  }
   line("micro batch", fmt::format("{} of {} tokens, all trained: {} tokens{}",
                                   count_text(job.train.micro_batch_size, job.data.packing ? "full pack"
                                                                          : is_dpo         ? "pair"

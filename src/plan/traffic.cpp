@@ -26,7 +26,8 @@ class Counter {
     for (std::int64_t chunk = 0; chunk < stages.chunks(); ++chunk) {
       const bool is_first = stages.is_first(stage, chunk), is_last = stages.is_last(stage, chunk);
       const Range layers = stages.layers(stage, chunk);
-      if (is_first) add(Axis::tensor, 2 * of_.micro_batches * all_tokens());
+      const std::int64_t table_passes = of_.format.adapter ? 1 : 2;  // backward, where the table learns
+      if (is_first) add(Axis::tensor, table_passes * of_.micro_batches * all_tokens());
       for (std::int64_t n = layers.begin; n < std::min(layers.end, config_.layers); ++n) layer(n);
       if (is_last) head();
       const std::int64_t streams = (is_first ? 0 : 1) + (is_last ? 0 : 1);
@@ -96,7 +97,8 @@ class Counter {
     const std::int64_t parts = of_.format.overlap == layers::Overlap::halves ? 2 : 1;
     for (const Axis axis : {Axis::expert, Axis::expert_tensor})
       add(axis, of_.micro_batches * parts * 16 * (degree(axis) - 1));
-    dispatch(2 * choice_bytes() + token_bytes());
+    const bool numbers_tokens = of_.format.adapter && of_.format.adapter->dropout > 0;
+    dispatch(2 * choice_bytes() + token_bytes() + (numbers_tokens ? 8 : 0));
     combine(token_bytes());
   }
   void experts_backward() {
@@ -126,7 +128,9 @@ class Counter {
   }
 
   void optimizer() {
-    const models::ShardLayout layout(models::parameter_table(config_), of_.mesh, of_.format.stage.stages);
+    models::ParameterTable table = models::parameter_table(config_);
+    if (of_.format.adapter) table = models::adapter_table(table, *of_.format.adapter);
+    const models::ShardLayout layout(std::move(table), of_.mesh, of_.format.stage.stages);
     const models::Ownership ownership(layout, of_.mesh);
     for (const auto& [axis, elements, own, place] : ownership.buckets())
       add(axis, (degree(axis) - 1) * own.size() * (of_.format.gradient + of_.format.storage));

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "models/memory_adapter.h"
+
 namespace moebius::plan {
 namespace {
 
@@ -30,6 +32,8 @@ class Lister {
     tokens_ = load_.tokens / replicas / parts_;
     hidden_ = tokens_ * double(config_.hidden);
     micro_batches_ = load_.micro_batches / replicas;
+    adapter_ = question.format.adapter;
+    learns_ = !adapter_;
     storage_ = double(question.format.storage);
     gradient_ = double(question.format.gradient);
     moment_ = question.format.moment;
@@ -48,6 +52,7 @@ class Lister {
       operation.bytes *= 1 + extra_.forwards;
     }
     head();
+    if (adapter_) adapters();
     optimizer();
     return std::move(operations_);
   }
@@ -80,8 +85,8 @@ class Lister {
     const double flops = 2 * p.macs * p.copies, activations = storage_ * (p.inputs + p.outputs) * p.copies;
     const double weights = micro_batches_ * p.weights * p.copies;
     add(p.part, forward, activations + storage_ * weights, flops);
-    add(p.part, backward, activations + storage_ * weights, flops);   // gradient of the input
-    add(p.part, backward, activations + gradient_ * weights, flops);  // gradient of the weights
+    add(p.part, backward, activations + storage_ * weights, flops);                // gradient of the input
+    if (learns_) add(p.part, backward, activations + gradient_ * weights, flops);  // gradient of the weights
   }
 
   void embedding() {
@@ -89,8 +94,9 @@ class Lister {
     const double table = double(config_.vocab * config_.hidden) / degree(Axis::tensor);
     add(Part::embedding, Pass::forward, 2 * storage_ * hidden_);
     // The first micro batch writes the whole gradient, unless the head has done that.
-    add(Part::embedding, Pass::backward,
-        (storage_ + 2 * gradient_) * hidden_ + (config_.tied_embeddings ? 0 : gradient_ * table));
+    if (learns_)
+      add(Part::embedding, Pass::backward,
+          (storage_ + 2 * gradient_) * hidden_ + (config_.tied_embeddings ? 0 : gradient_ * table));
   }
 
   void norms(double layers) { move(Part::norms, (8 * layers + 2) * hidden_, (8 * layers + 3) * hidden_); }
@@ -149,6 +155,49 @@ class Lister {
         extra_.heads * 2 * targets * hidden * vocab);
   }
 
+  /// The factors of one weight: x a^T, (x a^T) b^T, and their gradients. A rank has all of a or all of b.
+  struct Factors {
+    Part part;
+    bool has;
+    double rows, inputs, outputs;  // of this rank
+    double copies = 1;             // experts
+  };
+  void adapt(const Factors& of) {
+    if (!of.has) return;
+    const double rank = double(adapter_->rank);
+    multiply({of.part, of.rows * rank * of.inputs, of.rows * of.inputs, of.rows * rank,
+              rank * of.inputs * of.copies});
+    multiply({of.part, of.rows * rank * of.outputs, of.rows * rank, of.rows * of.outputs,
+              rank * of.outputs * of.copies});
+  }
+  void adapters() {
+    learns_ = true;
+    const double tensor = degree(Axis::tensor), hidden = double(config_.hidden), all = tokens_ * tensor;
+    const double q = double(config_.heads * config_.head_dim) / tensor,
+                 kv = double(config_.kv_heads * config_.head_dim) / tensor;
+    const double width = double(config_.dense_width) / tensor, experts = double(config_.experts);
+    const double parts = degree(Axis::expert_tensor), columns = double(config_.expert_width) / parts;
+    const double rows = tokens_ * double(config_.top_k) * parts, here = experts / degree(Axis::expert);
+    const std::vector<models::LayerAdapter> layers = models::layer_adapters(config_, adapter_);
+    for (std::int64_t chunk = 0; chunk < stages_.chunks(); ++chunk) {
+      const Range range = stages_.layers(stage(), chunk);
+      for (std::int64_t n = range.begin; n < std::min(range.end, config_.layers); ++n) {
+        const models::LayerAdapter& has = layers[std::size_t(n)];
+        adapt({Part::projections, has.q, all, hidden, q});
+        adapt({Part::projections, has.k, all, hidden, kv});
+        adapt({Part::projections, has.v, all, hidden, kv});
+        adapt({Part::projections, has.o, all, q, hidden});
+        adapt({Part::router, has.router, tokens_, hidden, experts});
+        const bool is_moe = config_.is_moe_layer[std::size_t(n)];
+        const Factors gate = is_moe ? Factors{Part::experts, has.gate, rows, hidden, columns, here}
+                                    : Factors{Part::dense_mlp, has.gate, all, hidden, width};
+        adapt(gate);
+        adapt({gate.part, has.up, gate.rows, hidden, gate.outputs, gate.copies});
+        adapt({gate.part, has.down, gate.rows, gate.outputs, hidden, gate.copies});
+      }
+    }
+  }
+
   /// Of the weights that this rank moves. Gradients are read for their norm and again for the step.
   void optimizer() {
     const double moved = double(memory_.moments) / double(2 * moment_);
@@ -161,6 +210,8 @@ class Lister {
   const models::Stages& stages_;
   const models::ModelMemory& memory_;
   StepLoad load_;
+  std::optional<models::AdapterSettings> adapter_;
+  bool learns_ = true;  // what is multiplied with
   ExtraPasses extra_;
   double parts_ = 1;           // ranks that share a micro batch
   double tokens_ = 0;          // of this rank between blocks, in all micro batches

@@ -24,12 +24,19 @@ std::int64_t targets_in(const test::Packed& packed) {
 }
 
 /// How a model can be trained; the format says the same to the formula.
+const models::AdapterSettings kAdapter{.rank = 3, .targets = {"all-linear", "all-router"}};
+const models::AdapterSettings kDropping{
+    .rank = 5, .dropout = 0.1, .targets = {"k_proj", "o_proj", "up_proj", "down_proj", "gate"}};
 const models::MemoryFormat kFormats[] = {
     {},
     {.recompute = models::Recompute::selective},
     {.recompute = models::Recompute::full},
     {.recompute = models::Recompute::full, .group_layers = 2},
     {.recompute = models::Recompute::full, .group_layers = 7},  // more than there are
+    {.adapter = kAdapter},
+    {.adapter = kDropping},
+    {.recompute = models::Recompute::selective, .adapter = kDropping},
+    {.recompute = models::Recompute::full, .adapter = kAdapter},
 };
 
 std::vector<models::ModelConfig> configs() {
@@ -56,16 +63,19 @@ TEST_CASE("the memory formula of training is what the arenas report", "[models][
         const models::MicroBatchShape shape{.tokens = tokens, .targets = targets_in(packed)};
         test::ModelRig rig(
             config, *exchange,
-            {.longest = 512, .recompute = format.recompute, .group_layers = format.group_layers});
+            {.longest = 512, .recompute = format.recompute, .group_layers = format.group_layers}, {},
+            format.adapter);
         test::train_micro_batch(rig, packed, 1);
         const models::ModelMemory memory =
             models::training_memory(config, models::Mesh(), shape, 512, format);
         CHECK(rig.activations().peak_bytes() == memory.activations + memory.lists);
         CHECK(rig.remade().peak_bytes() == memory.remade);
         CHECK(rig.workspace().peak_bytes() == memory.workspace);
-        CHECK(rig.layout().size() * 4 <= memory.weights);
-        CHECK(rig.layout().size() * 4 > memory.weights - 64);
-        CHECK(memory.total() > 4 * memory.weights);
+        const std::int64_t learning = format.adapter ? memory.factors : memory.weights;
+        CHECK(rig.layout().size() * 4 <= learning);
+        CHECK(rig.layout().size() * 4 > learning - 64);
+        CHECK(memory.gradients == learning);
+        CHECK(memory.total() > memory.weights + 3 * learning);
       }
     }
   }

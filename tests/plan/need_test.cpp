@@ -88,6 +88,27 @@ TEST_CASE("the plan of the slice is what a GPU had in use, within 3 %", "[plan]"
   CHECK(need.memory.truth == need.memory.weights);
 }
 
+TEST_CASE("beside an adapter a model is there once, as it is stored", "[plan]") {
+  job::Job job = test::slice_job();
+  const models::ModelConfig config = test::slice_of_30b(8);
+  const plan::Machine machine = test::gpu(80);
+  const auto need = [&] {
+    return plan::need_on(plan::mesh_of(job, 1, 0), {job, config, 1, 4096, machine}).memory;
+  };
+  const models::ModelMemory full = need();
+  job.lora.emplace();
+  const models::ModelMemory beside = need();
+  CHECK(beside.weights == full.weights);
+  const std::int64_t factors = plan::numbers_of(config, *plan::adapter_of(job)).parameters;
+  CHECK(beside.factors >= 2 * factors);
+  CHECK(beside.factors < 2 * factors + (1 << 20));
+  CHECK(beside.gradients == 2 * beside.factors);  // fp32
+  CHECK(beside.moments == 4 * beside.factors);
+  CHECK(beside.truth == 2 * beside.factors);
+  CHECK(beside.activations > full.activations);
+  CHECK(beside.total() < 0.5 * double(full.total()));
+}
+
 TEST_CASE("more ranks share what a mesh splits", "[plan]") {
   const job::Job one = test::slice_job();
   const models::ModelConfig config = test::slice_of_30b(8);

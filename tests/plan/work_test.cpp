@@ -58,6 +58,18 @@ TEST_CASE("the FLOPs of a step's operations are the model's", "[plan][work]") {
   }
 }
 
+TEST_CASE("an adapter's FLOPs are those of its factors and of a model that does not learn", "[plan][work]") {
+  job::Job job = test::small_slice_job();
+  job.lora.emplace();
+  job.lora->targets = {"all-linear", "all-router"};
+  const auto adapter = plan::adapter_of(job);
+  const double expected = kTokens * plan::flops_a_token(test::slice_of_30b(8), 4096, adapter);
+  CHECK(plan::flops_of(slice_operations(job)) == test::Approx(expected));
+  const double full = kTokens * plan::flops_a_token(test::slice_of_30b(8), 4096);
+  CHECK(expected < 0.75 * full);
+  CHECK(expected > 0.66 * full);
+}
+
 TEST_CASE("a reference adds its forward, and pairs one of the head", "[plan][work]") {
   job::Job job;
   CHECK(plan::extra_passes(job).heads == 0);

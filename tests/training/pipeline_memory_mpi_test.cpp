@@ -68,6 +68,7 @@ void check_memory(const models::ModelConfig& config, job::Job job, cluster::Clus
                      << cluster.rank());
   State state(job, config, parallel::make_mpi_exchange(cluster, mesh), {});
   models::initialise(state.weights, 1, state.queue);
+  if (state.frozen) models::initialise(state.frozen->weights, 1, state.queue);
   const plan::Machine machine{.memory = 1 << 30, .name = "the node"};
   const plan::Need need = plan::need_on(mesh, {job, config, cluster.size(), kTokens, machine});
   const models::ModelMemory& planned = need.memory;
@@ -118,6 +119,9 @@ TEST_CASE("every stage of every schedule takes what the plan says", "[training][
           job::Job pairs = job_of(degrees, 1, schedule);
           pairs.objective.kind = job::ObjectiveKind::dpo;
           check_memory(config, pairs, cluster);
+          job::Job adapter = job_of(degrees, 1, schedule);
+          adapter.lora.emplace();  // with dropout
+          check_memory(config, adapter, cluster);
         }
       }
     }
