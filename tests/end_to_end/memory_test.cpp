@@ -26,6 +26,7 @@ const std::vector<Layout> kLayouts{
     {"context 2 x data 2, expert 2", {"parallel.context=2", "parallel.expert=2"}},
     {"tensor 2 x pipeline 2", {"parallel.tensor=2", "parallel.pipeline=2"}},
     {"pipeline 4, zero-bubble", {"parallel.pipeline=4", "parallel.schedule=\"zero-bubble\""}},
+    {"expert 4, an adapter", {"parallel.expert=4", "lora.rank=16"}},
 };
 
 /// A model of 111 million parameters, most of them experts': much memory for little work.

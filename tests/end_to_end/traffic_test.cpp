@@ -17,9 +17,11 @@ struct Case {
   cluster::Degrees degrees;
   std::int64_t chunks = 1;
   models::Recompute recompute = models::Recompute::nothing;
+  std::optional<models::AdapterSettings> adapter = {};
 };
 
 constexpr std::int64_t kTokens = 64, kBatch = 8;
+const models::AdapterSettings kAdapter{.rank = 4, .dropout = 0.1};
 
 /// With routing "even": how many of a rank's tokens go to each index of Axis::expert.
 std::vector<std::int64_t> destinations(const models::ModelConfig& config, const Mesh& mesh) {
@@ -61,6 +63,7 @@ plan::AxisBytes expected(const models::ModelConfig& config, const Case& one) {
     const Mesh mesh(one.ranks, rank, one.degrees);
     const models::MemoryFormat format{
         .recompute = one.recompute,
+        .adapter = one.adapter,
         .stage = {.stages = models::stages_of(config, one.degrees.pipeline, one.chunks)}};
     const plan::AxisBytes bytes =
         plan::step_traffic({.config = config,
@@ -98,11 +101,13 @@ TEST_CASE("a step sends the bytes that the formula says", "[slow][traffic]") {
       {4, {.pipeline = 2}},
       {8, {.tensor = 2, .expert = 2, .expert_tensor = 2}},
       {8, {.context = 2, .pipeline = 2, .expert = 2}},
+      {8, {.tensor = 2, .expert = 2, .expert_tensor = 2}, 1, Recompute::nothing, kAdapter},
   };
   for (const Case& one : cases) {
     const auto& [tensor, context, pipeline, expert, expert_tensor] = one.degrees;
     const std::string name = fmt::format("r{}t{}c{}p{}e{}x{}m{}", one.ranks, tensor, context, pipeline,
-                                         expert, expert_tensor, int(one.recompute));
+                                         expert, expert_tensor, int(one.recompute)) +
+                             (one.adapter ? "a" : "");
     std::vector<std::string> arguments{"train", job.file(name)};
     const auto set = [&](const std::string& setting) {
       arguments.emplace_back("--set");
@@ -111,6 +116,7 @@ TEST_CASE("a step sends the bytes that the formula says", "[slow][traffic]") {
     set(fmt::format("parallel.tensor={}", tensor)), set(fmt::format("parallel.context={}", context));
     set(fmt::format("parallel.pipeline={}", pipeline)), set(fmt::format("parallel.expert={}", expert));
     set(fmt::format("parallel.expert_tensor={}", expert_tensor));
+    if (one.adapter) set("lora.rank=4"), set("lora.dropout=0.1");
     if (one.recompute == Recompute::full) set("train.recompute=\"full\"");
     if (one.recompute == Recompute::selective) set("train.recompute=\"selective\"");
     const auto outcome = program.run(int(one.ranks), arguments);
