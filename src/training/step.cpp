@@ -90,12 +90,8 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
   const Counts counts = over_data_ranks(own);
   const double all_micro_batches = double(batches.micro_batches());
   const double lr = optimizer::learning_rate(schedule_, iteration);
-  {
-    const Phase phase(cluster_.watchdog(), "reference");
-    objective_.begin(micro_batches, counts.batch);
-  }
   const std::vector<objectives::QueuedResult> queued = forward_and_backward(
-      micro_batches,
+      micro_batches, counts.batch,
       {.aux = job_.moe.aux_loss_coeff / all_micro_batches, .z = job_.moe.z_loss_coeff / all_micro_batches});
   const auto queued_update = [&] {
     const Phase phase(cluster_.watchdog(), "optimizer");
@@ -135,8 +131,11 @@ Metrics Step<P>::train(data::Batches& batches, std::int64_t position, std::int64
 
 template <Platform P>
 std::vector<objectives::QueuedResult> Step<P>::forward_and_backward(
-    objectives::Batches micro_batches, const layers::AuxCoefficients& coefficients) {
-  const Phase phase(cluster_.watchdog(), "forward");
+    objectives::Batches micro_batches, const objectives::BatchCounts& counts,
+    const layers::AuxCoefficients& coefficients) {
+  const Phase phase(cluster_.watchdog(), "reference");
+  objective_.begin(micro_batches, counts);
+  cluster_.watchdog().enter_phase("forward");
   return passes_.train(
       {.schedule = state_.schedule,
        .batches = micro_batches,

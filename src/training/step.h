@@ -48,7 +48,8 @@ class Step {
                                                                 std::int64_t position);
   [[nodiscard]] Counts over_data_ranks(const Counts& own);
   [[nodiscard]] std::vector<objectives::QueuedResult> forward_and_backward(
-      objectives::Batches micro_batches, const layers::AuxCoefficients& coefficients);
+      objectives::Batches micro_batches, const objectives::BatchCounts& counts,
+      const layers::AuxCoefficients& coefficients);
   [[nodiscard]] std::vector<double> totals_over_context(std::span<const objectives::QueuedResult> results);
   void expect_finite(double loss, const optimizer::StepResult& update, std::int64_t iteration);
   void note_times(double seconds, const Counts& counts, double micro_batches);

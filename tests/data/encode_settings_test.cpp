@@ -36,6 +36,24 @@ std::string complaint(job::Job job, const std::string& key, const ModelText& mod
 
 }  // namespace
 
+TEST_CASE("pairs have no weights", "[data][encode]") {
+  job::Job job = job_with("qwen3_nothinking");
+  job.objective.kind = job::ObjectiveKind::dpo;
+  job.data.loss_scale = "last_round";
+  CHECK(encode_settings(job, {}).weights == Weights::on_or_off);
+  CHECK(row_settings(job).answers == Answers::pair);
+  job.data.loss_scale = "default+react";
+  CHECK(complaint(job, "data.loss_scale") ==
+        "job.toml:7:3  data.loss_scale = \"default+react\" weighs tokens, and pairs have no weights (use a "
+        "scale of 0 "
+        "and 1, or data.is_binary_loss_scale = true)");
+  job.data.is_binary_loss_scale = true;
+  CHECK(encode_settings(job, {}).weights == Weights::on_or_off);
+  job.data.is_binary_loss_scale = false;
+  CHECK(complaint(job, "data.is_binary_loss_scale").find("is_binary_loss_scale = false weighs tokens") !=
+        std::string::npos);
+}
+
 TEST_CASE("auto tells the template from the model's config and chat template", "[data][encode]") {
   CHECK(automatic("qwen3_moe", "") == "qwen3");
   CHECK(automatic("qwen3", "<|im_start|> {%- if enable_thinking is false %}") == "qwen3");

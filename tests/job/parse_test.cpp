@@ -122,6 +122,13 @@ TEST_CASE("problems come in the order of the file, those of --set last", "[job]"
         "--set log.interval  log.interval = 0 must be at least 1\n1 problem, nothing was started");
 }
 
+TEST_CASE("pairs train the last answer unless the job says otherwise", "[job]") {
+  CHECK(parse("[objective]\nkind = \"dpo\"\n").job.data.loss_scale == "last_round");
+  CHECK(parse("[objective]\nkind = \"sft\"\n").job.data.loss_scale == "default");
+  CHECK(parse("", {"objective.kind=dpo"}).job.data.loss_scale == "last_round");
+  CHECK(parse("[data]\nloss_scale = \"default\"\n", {"objective.kind=dpo"}).job.data.loss_scale == "default");
+}
+
 TEST_CASE("durations", "[job]") {
   CHECK(parse_duration("11h30m") == 41400);
   CHECK(parse_duration("90m") == 5400);
