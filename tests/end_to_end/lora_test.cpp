@@ -205,6 +205,11 @@ TEST_CASE("adapters that cannot be are refused with a reason", "[slow][lora]") {
   says(lora.refusal({"lora.adapter=\"" + checkpoint + "\"", "lora.rank=8"}, 2),
        "lora.rank = 8 differs from the adapter in " + checkpoint + " (leave it out)");
   says(lora.refusal({"model.path=\"" + checkpoint + "\""}, 3), "holds an adapter and not the model");
+  const auto alone = lora.program.run(
+      1, {"export", checkpoint, "-o", (folder / "peft").string(), "--adapter-only", "--check"});
+  CHECK(alone.exit_code == 0);
+  says(alone.err, "peft (0.21) leaves out the factors of");  // the model mixes dense and expert layers
+  says(alone.err, "has no adapters of routers");
   const auto exported = lora.program.run(1, {"export", checkpoint, "-o", (folder / "out").string()});
   CHECK(exported.exit_code == 2);
   says(exported.err, "is an adapter; --merge-adapter exports the model with it taken in");
