@@ -60,6 +60,12 @@ models::StageShape stage_shape(const cluster::Mesh& mesh, const Question& questi
           .messages = parallel::message_buffers(schedule, mesh.index(cluster::Axis::pipeline)).count()};
 }
 
+/// A decoder of its own, and its weights where those are not the frozen ones of an adapter.
+std::int64_t reference_bytes(const job::Job& job, const models::ModelMemory& memory) {
+  if (job.objective.kind != job::ObjectiveKind::dpo || job.objective.reference_cache) return 0;
+  return memory.tables + (keeps_reference(job) ? memory.weights : 0);
+}
+
 /// A checkpoint goes through one buffer of the largest piece that this rank writes.
 std::int64_t saving_bytes(const cluster::Mesh& mesh, const Question& question, const models::Stages& stages) {
   if (question.machine.space == Space::device || !question.job.checkpoint.saves()) return 0;
@@ -88,7 +94,7 @@ Need need_on(const cluster::Mesh& mesh, const Question& question, double expert_
     memory.activations = std::max(memory.activations, scoring.activations);
   }
   return {.memory = memory,
-          .reference = keeps_reference(question.job) ? memory.weights + memory.tables : 0,
+          .reference = reference_bytes(question.job, memory),
           .libraries = question.machine.library_bytes(),
           .saving = saving_bytes(mesh, question, format.stage.stages)};
 }

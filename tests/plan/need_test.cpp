@@ -57,9 +57,9 @@ TEST_CASE("a reference takes its weights, unless what it says is cached or it is
   CHECK(reference() > weights);
   CHECK(reference() < weights + (std::int64_t{8} << 20));  // rotary tables
   job.lora.emplace();
-  CHECK(reference() == 0);
+  CHECK(reference() < (std::int64_t{8} << 20));
   job.objective.reference = "another";
-  CHECK(reference() > 0);
+  CHECK(reference() > weights);
   job.objective.reference_cache = true;
   CHECK(reference() == 0);
 }
