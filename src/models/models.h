@@ -12,7 +12,7 @@
 ///
 ///   config.h            the sizes of a model, read from config.json by config_reader.h
 ///   parameter_table.h   every weight once: name, Hugging Face names, shape, splits, start value, decay
-///   adapter.h           factors beside its linear layers that learn in their place (LoRA), as rows of a table
+///   adapter.h           factors beside its linear layers that learn in their place (LoRA): a table too
 ///   shards.h            this rank's part of all weights, in one buffer
 ///   decoder/            the decoder that all families share: config keys, table rows, forward, backward,
 ///                       decoding with a cache

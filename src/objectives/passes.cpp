@@ -167,8 +167,8 @@ class Passes<P>::TrainingStage final : public Stage {
   void number_tokens(const Instruction& instruction, InWork& work) const {
     const std::vector<std::int32_t> numbers =
         this->host(instruction).numbers(numbers_[std::size_t(instruction.micro_batch)]);
-    const auto placed = moebius::placed<std::int32_t>(numbers, work.memory, this->decoder_.staging(),
-                                                      this->decoder_.queue());
+    const auto placed =
+        moebius::placed<std::int32_t>(numbers, work.memory, this->decoder_.staging(), this->decoder_.queue());
     work.tokens.numbers = {placed.data, {this->host(instruction).tokens(), 2}};
   }
 

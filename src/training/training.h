@@ -16,11 +16,11 @@
 ///   training.h       the loop: resume, step, evaluate, save, stop
 ///   step.h           one optimizer step over the mesh
 ///   objective.h      what is minimised
-///   reference_model.h  with dpo, what answers are compared with; reference_cache.h: what it says, kept on disk
+///   reference_model.h   what answers are compared with (dpo); reference_cache.h: what it says, on disk
 ///   model_state.h    this rank's weights, gradients, moments and the decoder that uses them
 ///   hardware.h       CPU or GPU, and in which precision
 ///   memory_check.h   does it fit
-///   datasets.h       the job's files -> packs; encoded_files.h: encoded once, found again in cache_folders.h
+///   datasets.h       the job's files -> packs; encoded_files.h: encoded once, in cache_folders.h
 ///   run_files.h      what a run writes and reads under its output folder
 ///   speed.h          how fast it was, and where the time went
 ///   metrics.h        numbers of an iteration; metrics.jsonl. tensorboard.h, progress.h: the same for people
