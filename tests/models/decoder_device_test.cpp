@@ -46,14 +46,17 @@ struct DeviceModel {
       parallel::make_local_exchange<Space::device>();
   test::Rig<P> rig;
   explicit DeviceModel(const models::ModelConfig& config,
-                       typename test::Rig<P>::Options options = {.longest = 512})
-      : rig(config, *exchange, options, device.queue()) {}
+                       typename test::Rig<P>::Options options = {.longest = 512},
+                       const std::optional<models::AdapterSettings>& adapter = {})
+      : rig(config, *exchange, options, device.queue(), adapter) {}
 };
 
 struct HostModel {
   std::unique_ptr<parallel::Exchange<Space::host>> exchange = parallel::make_local_exchange<Space::host>();
   test::ModelRig rig;
-  explicit HostModel(const models::ModelConfig& config) : rig(config, *exchange) {}
+  explicit HostModel(const models::ModelConfig& config,
+                     const std::optional<models::AdapterSettings>& adapter = {})
+      : rig(config, *exchange, {.longest = 512}, {}, adapter) {}
 };
 
 struct Trained {
@@ -85,10 +88,17 @@ double relative_error(const std::vector<float>& got, const std::vector<float>& e
 
 /// fp32 differs by the order of sums, through a few layers. bf16 rounds every activation (2^-9 each, some
 /// dozens on the way) and may send a token whose experts are close to a tie elsewhere.
+struct Tolerance {
+  double loss, gradient;
+};
+constexpr Tolerance kFp32{2e-6, 2e-4}, kBf16{5e-3, 0.1};
+
 template <Platform P>
-void check_against_host(const models::ModelConfig& config, double loss_tolerance, double gradient_tolerance) {
-  HostModel host(config);
-  DeviceModel<P> device(config);
+void check_against_host(const models::ModelConfig& config, const Tolerance& tolerance,
+                        const std::optional<models::AdapterSettings>& adapter = {}) {
+  const auto& [loss_tolerance, gradient_tolerance] = tolerance;
+  HostModel host(config, adapter);
+  DeviceModel<P> device(config, {.longest = 512}, adapter);
   const Trained expected = trained(host.rig), got = trained(device.rig);
   CHECK(got.result.loss == Approx(expected.result.loss).epsilon(loss_tolerance));
   CHECK(got.result.aux == Approx(expected.result.aux).epsilon(50 * loss_tolerance));
@@ -104,13 +114,25 @@ void check_against_host(const models::ModelConfig& config, double loss_tolerance
 
 TEST_CASE("fp32 on the device trains like the host", "[models][gpu]") {
   for (const auto& config : {test::tiny_moe(), test::tiny_dense(), small_moe()})
-    check_against_host<DeviceFp32>(config, 2e-6, 2e-4);
+    check_against_host<DeviceFp32>(config, kFp32);
 }
 
 TEST_CASE("bf16 on the device trains like the host to its rounding", "[models][gpu]") {
   for (const auto& config : {test::tiny_dense(), small_moe()}) {
-    check_against_host<DeviceBf16>(config, 5e-3, 0.1);
-    check_against_host<DeviceBf16Gradients>(config, 5e-3, 0.1);
+    check_against_host<DeviceBf16>(config, kBf16);
+    check_against_host<DeviceBf16Gradients>(config, kBf16);
+  }
+}
+
+// Ranks that the grouped products take and that they do not; the same draws drop the same inputs.
+TEST_CASE("adapters on the device train like those on the host", "[models][adapter][gpu]") {
+  for (const std::int64_t rank : {3, 8}) {
+    const models::AdapterSettings adapter{
+        .rank = rank, .alpha = 8, .dropout = 0.1, .targets = {"all-linear", "all-router"}};
+    for (const auto& config : {test::tiny_moe(), small_moe()})
+      check_against_host<DeviceFp32>(config, kFp32, adapter);
+    check_against_host<DeviceBf16>(small_moe(), kBf16, adapter);
+    check_against_host<DeviceBf16Gradients>(small_moe(), kBf16, adapter);
   }
 }
 

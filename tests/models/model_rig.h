@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/update/elementwise.h"
+#include "kernels/update/fill_normal.h"
 #include "models/adapter.h"
 #include "models/decoder/decoder.h"
 #include "models/models.h"
@@ -79,6 +80,13 @@ class Rig {
     options.adapter_scale = adapter->scale();
     options.adapter_dropout = adapter->dropout;
     models::initialise<typename P::Storage, kSpace>(weights_, 8, queue_);
+    // b too, as after some training: a's gradients are not zeros then.
+    for (std::size_t i = 1; i < layout_.count(); i += 2) {
+      kernels::fill_normal(
+          kernels::FillNormal<typename P::Storage, kSpace>{
+              .y = weights_[i], .seed = 8, .tensor = tensor_id(layout_.table()[i].name), .deviation = 0.1},
+          queue_);
+    }
     return options;
   }
 
