@@ -9,7 +9,7 @@
 
 namespace moebius::hub {
 
-inline constexpr const char* kAdapterConfig = "adapter_config.json";
+using models::kAdapterConfig;
 inline constexpr const char* kAdapterTensors = "adapter_model.safetensors";
 
 /// An adapter (LoRA) as PEFT writes it into a folder, or inside a checkpoint of a training of one. Opening

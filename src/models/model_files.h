@@ -11,6 +11,9 @@ namespace moebius::models {
 /// and come out of `export` unchanged.
 using ModelFiles = std::map<std::string, std::string>;
 
+/// The settings of an adapter, which a checkpoint of one has among them (hub/adapter_source.h).
+inline constexpr const char* kAdapterConfig = "adapter_config.json";
+
 /// Whether a folder without config.json will do: one that only holds a tokenizer.
 enum class ConfigFile : std::uint8_t { required, optional };
 

@@ -62,6 +62,7 @@ Place RunFiles<P>::load(ModelState<P>& state) {
   if (loaded) {
     log_.info("resuming from {}: iteration {} ({:.1f} s)", loaded->file.string(), loaded->contents.iteration,
               watch.seconds());
+    warn_of_another_adapter(*loaded);
     if (!has_moments)
       log_.warning("the checkpoint was saved without the optimizer: moments start from zero{}",
                    is_rounded ? ", and weights go on from their values in bf16" : "");
@@ -71,6 +72,18 @@ Place RunFiles<P>::load(ModelState<P>& state) {
   log_.info("starting from the weights of {} ({:.1f} s)",
             start_.job.model.path.empty() ? "a random start" : start_.job.model.path, watch.seconds());
   return {};
+}
+
+/// Factors of one shape fit many models and scales.
+template <Platform P>
+void RunFiles<P>::warn_of_another_adapter(const checkpoint::Loaded& loaded) const {
+  const models::ModelFiles& then = loaded.contents.model_files;
+  const auto before = then.find(models::kAdapterConfig), now = start_.files.find(models::kAdapterConfig);
+  if (before == then.end() || now == start_.files.end() || before->second == now->second) return;
+  log_.warning(
+      "{}: was trained with another [lora] or beside another model.path than this job's; going on with this "
+      "job's",
+      loaded.file.string());
 }
 
 template <Platform P>

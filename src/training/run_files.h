@@ -42,6 +42,7 @@ class RunFiles {
   [[nodiscard]] std::int64_t checkpoint_bytes(const models::ParameterTable& table) const;
 
  private:
+  void warn_of_another_adapter(const checkpoint::Loaded& loaded) const;
   [[nodiscard]] std::optional<checkpoint::Loaded> find(const checkpoint::LoadStep& load);
   [[nodiscard]] checkpoint::Contents contents(Place place) const;
   /// Fills what learns, for a run from the beginning.

@@ -210,6 +210,10 @@ TEST_CASE("adapters that cannot be are refused with a reason", "[slow][lora]") {
   CHECK(alone.exit_code == 0);
   says(alone.err, "peft (0.21) leaves out the factors of");  // the model mixes dense and expert layers
   says(alone.err, "has no adapters of routers");
+  lora.job.settings["train"]["iterations"] = "2";
+  const auto again = lora.program.run(1, {"train", lora.job.file("done"), "--set", "lora.alpha=7"});
+  CHECK(again.exit_code == 0);
+  says(again.err, "was trained with another [lora] or beside another model.path than this job's");
   const auto exported = lora.program.run(1, {"export", checkpoint, "-o", (folder / "out").string()});
   CHECK(exported.exit_code == 2);
   says(exported.err, "is an adapter; --merge-adapter exports the model with it taken in");
@@ -217,4 +221,8 @@ TEST_CASE("adapters that cannot be are refused with a reason", "[slow][lora]") {
       lora.program.run(1, {"export", lora.model(), "-o", (folder / "out").string(), "--adapter-only"});
   CHECK(whole.exit_code == 2);
   says(whole.err, "is a whole model, and no --adapter was named: --adapter-only has no effect");
+  std::filesystem::rename(lora.model(), lora.model() + "-moved");
+  const auto lost = lora.program.run(1, {"generate", checkpoint, "--prompt", "a"});
+  CHECK(lost.exit_code == 3);
+  says(lost.err, "holds an adapter, and the model that it is for, '" + lora.model() + "', is not there");
 }
