@@ -75,18 +75,26 @@ std::vector<std::vector<std::string>> modules_of(const Parameter& parameter) {
   return modules;
 }
 
+/// The first of one kind, which stands for the others where the targets have no problems.
+std::string first_module(const Parameter& parameter, std::size_t part) {
+  constexpr std::string_view expert = "{expert}";
+  std::string name = module_of(parameter.hub[part]);
+  if (const std::size_t place = name.find(expert); place != std::string::npos)
+    name.replace(place, expert.size(), "0");
+  return name;
+}
+
 bool can_have_one(const Parameter& parameter) {
   return parameter.role == Role::linear || parameter.role == Role::router;
 }
 
-/// Calls use(parameter, part, modules) for every kind of module in the table; part: its place among the hub
-/// names.
+/// Calls use(parameter, modules) for every kind of module in the table.
 template <class Use>
 void each_module(const ParameterTable& model, const Use& use) {
   for (const Parameter& parameter : model) {
     if (parameter.role == Role::other) continue;
     const auto modules = modules_of(parameter);
-    for (std::size_t part = 0; part < modules.size(); ++part) use(parameter, part, modules[part]);
+    for (const std::vector<std::string>& of_kind : modules) use(parameter, of_kind);
   }
 }
 
@@ -148,7 +156,7 @@ class FactorRows {
 
 std::string some_ends(const ParameterTable& model) {
   std::set<std::string> ends;
-  each_module(model, [&](const Parameter& parameter, std::size_t, const std::vector<std::string>& modules) {
+  each_module(model, [&](const Parameter& parameter, const std::vector<std::string>& modules) {
     if (can_have_one(parameter)) ends.insert(end_of(modules.front()));
   });
   return join(std::vector<std::string>(ends.begin(), ends.end()));
@@ -170,13 +178,15 @@ std::vector<std::string> module_names(const Parameter& parameter) {
 ParameterTable adapter_table(const ParameterTable& model, const AdapterSettings& settings) {
   const Targets targets(settings.targets);
   ParameterTable table;
-  each_module(model,
-              [&](const Parameter& parameter, std::size_t part, const std::vector<std::string>& modules) {
-                if (!can_have_one(parameter) || !targets.choose(modules.front(), parameter.role)) return;
-                const FactorRows rows(parameter, part, settings.rank);
-                table.push_back(rows.a());
-                table.push_back(rows.b());
-              });
+  for (const Parameter& parameter : model) {
+    if (!can_have_one(parameter)) continue;
+    for (std::size_t part = 0; part < parameter.hub.size(); ++part) {
+      if (!targets.choose(first_module(parameter, part), parameter.role)) continue;
+      const FactorRows rows(parameter, part, settings.rank);
+      table.push_back(rows.a());
+      table.push_back(rows.b());
+    }
+  }
   return table;
 }
 
@@ -187,7 +197,7 @@ std::vector<std::string> target_problems(const ParameterTable& model,
   if (targets.empty()) problems.push_back("is empty: no layer gets an adapter " + known);
   const Targets all(targets);
   std::unordered_set<std::string> used, wrong;
-  each_module(model, [&](const Parameter& parameter, std::size_t, const std::vector<std::string>& modules) {
+  each_module(model, [&](const Parameter& parameter, const std::vector<std::string>& modules) {
     std::size_t chosen = 0;
     for (const std::string& module : modules) {
       bool is_chosen = false;
@@ -216,7 +226,7 @@ std::vector<std::string> target_modules(const ParameterTable& model,
                                         const std::vector<std::string>& targets) {
   const Targets wanted(targets);
   std::set<std::string> ends, whole;
-  each_module(model, [&](const Parameter& parameter, std::size_t, const std::vector<std::string>& modules) {
+  each_module(model, [&](const Parameter& parameter, const std::vector<std::string>& modules) {
     if (!can_have_one(parameter) || !wanted.choose(modules.front(), parameter.role)) return;
     ends.insert(end_of(modules.front()));
     whole.insert(modules.begin(), modules.end());
@@ -224,7 +234,7 @@ std::vector<std::string> target_modules(const ParameterTable& model,
   const std::vector<std::string> by_end(ends.begin(), ends.end());
   const Targets shorter(by_end);
   bool is_same = true;
-  each_module(model, [&](const Parameter& parameter, std::size_t, const std::vector<std::string>& modules) {
+  each_module(model, [&](const Parameter& parameter, const std::vector<std::string>& modules) {
     const bool is_chosen = can_have_one(parameter) && whole.contains(modules.front());
     is_same = is_same && shorter.choose(modules.front(), parameter.role) == is_chosen;
   });
