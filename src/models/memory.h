@@ -37,8 +37,8 @@ struct MemoryFormat {
   std::int64_t storage = 4, gradient = 4, moment = 4;  // bytes an element
   Truth truth = Truth::weights;
   Recompute recompute = Recompute::nothing;
-  std::int64_t group_layers = 1;  // with Recompute::full
   layers::Overlap overlap = layers::Overlap::none;
+  std::int64_t group_layers = 1;                // with Recompute::full
   std::optional<AdapterSettings> adapter = {};  // that learns, beside a model that does not
   StageShape stage;
 };

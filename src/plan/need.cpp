@@ -41,8 +41,8 @@ models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
           .moment = bytes(job.optimizer.moments),
           .truth = in_bf16 ? truth_of(job.optimizer.master) : models::Truth::weights,
           .recompute = recompute_of(job.train.recompute),
-          .group_layers = job.train.recompute_layers,
           .overlap = overlap_of(job.moe.overlap),
+          .group_layers = job.train.recompute_layers,
           .adapter = adapter_of(job)};
 }
 

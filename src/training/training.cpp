@@ -317,6 +317,18 @@ Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
   return outcome;
 }
 
+/// What learns, where it is not the model.
+void report_adapter(const Start& start, plan::Precision precision, const Log& log) {
+  const auto adapter = plan::adapter_of(start.job);
+  if (!adapter) return;
+  log.info("an adapter of {} parameters learns beside {} that do not",
+           plan::numbers_of(start.config, *adapter).parameters, plan::numbers_of(start.config).parameters);
+  constexpr std::int64_t multiple = 8;  // kernels/moe/device/grouped_launch.cuh
+  if (precision == plan::Precision::bf16 && start.config.experts > 0 && adapter->rank % multiple != 0)
+    log.warning("lora.rank = {} is no multiple of {}: the products of experts' factors take a slower way",
+                adapter->rank, multiple);
+}
+
 }  // namespace
 
 Outcome train(const Start& start, Cluster& cluster, const cluster::Environment& environment, const Log& log) {
@@ -329,10 +341,9 @@ Outcome train(const Start& start, Cluster& cluster, const cluster::Environment& 
   cluster.watchdog().set_timeout(cluster::Watchdog::Seconds(start.job.cluster.timeout_seconds));
 
   const Compute compute = choose_compute(wish_of(start.job), cluster);
-  cluster.together("check the precision", [&] {
-    plan::check_against_precision(start.job,
-                                  compute.in_bf16() ? plan::Precision::bf16 : plan::Precision::fp32);
-  });
+  const plan::Precision precision = compute.in_bf16() ? plan::Precision::bf16 : plan::Precision::fp32;
+  cluster.together("check the precision", [&] { plan::check_against_precision(start.job, precision); });
+  report_adapter(start, precision, log);
   const Running running{start, mesh, cluster, environment, log};
   return on_platform(compute.platform, [&]<class P>(std::type_identity<P>) {
     const auto hardware =

@@ -138,6 +138,8 @@ void check_decoding(const models::ModelConfig& config, cluster::Cluster& cluster
   }
 }
 
+const models::AdapterSettings kAdapter{.rank = 3, .dropout = 0.1, .targets = {"all-linear", "all-router"}};
+
 /// 128 tokens and even routing: every rank's experts get what the formula expects, of each half of the tokens
 /// too.
 void check_memory_with(const models::MemoryFormat& format, const models::ModelConfig& config,
@@ -149,7 +151,8 @@ void check_memory_with(const models::MemoryFormat& format, const models::ModelCo
                       .routing = kernels::Routing::even,
                       .overlap = format.overlap,
                       .recompute = format.recompute,
-                      .group_layers = format.group_layers});
+                      .group_layers = format.group_layers},
+                     {}, format.adapter);
   test::Row row;
   for (int t = 0; t < 128; ++t) row.ids.push_back(t % 40);
   row.labels = row.ids;
@@ -173,7 +176,9 @@ void check_memory(const models::ModelConfig& config, cluster::Cluster& cluster, 
   for (models::MemoryFormat format : {models::MemoryFormat{},
                                       {.recompute = Recompute::selective},
                                       {.recompute = Recompute::full},
-                                      {.recompute = Recompute::full, .group_layers = 2}}) {
+                                      {.recompute = Recompute::full, .group_layers = 2},
+                                      {.adapter = kAdapter},
+                                      {.recompute = Recompute::selective, .adapter = kAdapter}}) {
     format.overlap = lies.overlap;
     check_memory_with(format, config, *exchange);
   }
