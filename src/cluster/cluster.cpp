@@ -149,25 +149,37 @@ void Cluster::agree(std::string_view name, const std::optional<Failure>& failure
   throw AgreedError(ExitCode(told.front()), who + told.substr(1));
 }
 
-ExitCode Cluster::conclude(const std::function<ExitCode()>& body) {
-  const auto fail = [this](ExitCode code, const std::string& what) {
-    const std::string_view phase = watchdog_->failed_phase();
-    const std::string text = phase.empty() ? what : fmt::format("in phase {}: {}", phase, what);
-    if (size_ > 1) abort(code, text);
-    Log(0).info("error: {}", text);
-    return code;
-  };
+Cluster::Failure Cluster::failure_on_its_way() const {
+  Failure failure = *caught([] { throw; });
+  const std::string_view phase = watchdog_->failed_phase();
+  if (!phase.empty()) failure.text = fmt::format("in phase {}: {}", phase, failure.text);
+  return failure;
+}
+
+void Cluster::or_end_job(const std::function<void()>& body) {
   try {
-    return body();
+    body();
+  } catch (const AgreedError&) {
+    throw;
+  } catch (const std::exception&) {
+    if (size_ == 1) throw;
+    const Failure failure = failure_on_its_way();
+    abort(failure.code, failure.text);
+  }
+}
+
+ExitCode Cluster::conclude(const std::function<ExitCode()>& body) {
+  try {
+    ExitCode code = ExitCode::done;
+    or_end_job([&] { code = body(); });
+    return code;
   } catch (const AgreedError& error) {
     Log(int(rank_)).info("error: {}", error.what());
     return error.code();
-  } catch (const Error& error) {
-    return fail(error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    return fail(ExitCode::cluster, kNoMemory);
-  } catch (const std::exception& error) {
-    return fail(ExitCode::failure, error.what());
+  } catch (const std::exception&) {
+    const Failure failure = failure_on_its_way();
+    Log(0).info("error: {}", failure.text);
+    return failure.code;
   }
 }
 

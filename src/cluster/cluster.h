@@ -118,6 +118,10 @@ class Cluster {
   /// that it left, and, as the others may wait for this rank, ends the job.
   [[nodiscard]] ExitCode conclude(const std::function<ExitCode()>& body);
 
+  /// Runs `body`. Any error but an AgreedError ends the job where this is called, told as `conclude` does:
+  /// what lies behind may be memory that messages under way still read and write. On one rank it goes on.
+  void or_end_job(const std::function<void()>& body);
+
   /// Something failed inside a step: says it and ends the job on all ranks.
   [[noreturn]] void abort(ExitCode code, const std::string& text);
 
@@ -127,6 +131,8 @@ class Cluster {
     std::string text;
   };
   static std::optional<Failure> caught(const std::function<void()>& work);
+  /// Of the exception that is being handled, with the phase that it left.
+  [[nodiscard]] Failure failure_on_its_way() const;
   /// Whether the error says which rank saw it; where all ranks did, it never does.
   enum class Witness : std::uint8_t { is_named, needs_no_name };
   void agree(std::string_view name, const std::optional<Failure>& failure,

@@ -312,7 +312,8 @@ Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
   const auto objective = make_objective<P>(start, datasets, *state, cluster, log);
   const Place place = files.load(*state);
   Loop<P> loop(start, {*state, *objective, files}, cluster);
-  const Outcome outcome = loop.run(datasets, place, environment, log);
+  Outcome outcome = Outcome::finished;
+  cluster.or_end_job([&] { outcome = loop.run(datasets, place, environment, log); });
   cluster.together("write speed.txt", [&] { report_speed(running, loop, planned, hardware); });
   return outcome;
 }
