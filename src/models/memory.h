@@ -34,12 +34,12 @@ struct StageShape {
 /// In which types a model is kept, and what it makes again rather than keep.
 struct MemoryFormat {
   Space space = Space::host;
-  std::int64_t storage = 4, gradient = 4, moment = 4;  // bytes an element
   Truth truth = Truth::weights;
   Recompute recompute = Recompute::nothing;
   layers::Overlap overlap = layers::Overlap::none;
-  std::int64_t group_layers = 1;                // with Recompute::full
-  std::optional<AdapterSettings> adapter = {};  // that learns, beside a model that does not
+  std::int64_t storage = 4, gradient = 4, moment = 4;  // bytes an element
+  std::int64_t group_layers = 1;                       // with Recompute::full
+  std::optional<AdapterSettings> adapter = {};         // that learns, beside a model that does not
   StageShape stage;
 };
 

@@ -36,12 +36,12 @@ models::MemoryFormat format_of(const job::Job& job, const Machine& machine) {
   const bool in_bf16 = machine.precision == Precision::bf16;
   const auto bytes = [](job::StateType type) { return type == job::StateType::bf16 ? 2 : 4; };
   return {.space = machine.space,
-          .storage = in_bf16 ? 2 : 4,
-          .gradient = in_bf16 ? bytes(job.optimizer.gradients) : 4,
-          .moment = bytes(job.optimizer.moments),
           .truth = in_bf16 ? truth_of(job.optimizer.master) : models::Truth::weights,
           .recompute = recompute_of(job.train.recompute),
           .overlap = overlap_of(job.moe.overlap),
+          .storage = in_bf16 ? 2 : 4,
+          .gradient = in_bf16 ? bytes(job.optimizer.gradients) : 4,
+          .moment = bytes(job.optimizer.moments),
           .group_layers = job.train.recompute_layers,
           .adapter = adapter_of(job)};
 }
