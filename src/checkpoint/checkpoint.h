@@ -3,8 +3,9 @@
 /// together and any other number reads.
 ///
 ///   /                      attributes: format, format_version, iteration, samples, seed, sequence,
-///   started_on, checksum /parameters/<name>     whole logical tensors, under the names of the parameter
-///   table /optimizer/master/<name>      the fp32 values of the parameters, where those are stored in less
+///                          started_on, checksum
+///   /parameters/<name>     whole logical tensors, under the names of the parameter table
+///   /optimizer/master/<name>      the fp32 values of the parameters, where those are stored in less
 ///   /optimizer/exp_avg/<name>, /optimizer/exp_avg_sq/<name>     the same of the moments; absent in imports
 ///   /job                   the completed job file; absent in imports
 ///   /model/<file>          config.json, the tokenizer's files, ...: byte for byte

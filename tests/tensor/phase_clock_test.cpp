@@ -11,10 +11,12 @@ using namespace moebius;
 
 namespace {
 
-/// Something that takes time and that no compiler removes.
-void work() {
+/// Something that takes time and that no compiler removes; returns how much.
+double work() {
+  const Stopwatch watch;
   volatile double sum = 0;
   for (int i = 1; i < 200'000; ++i) sum = sum + std::sqrt(double(i));
+  return watch.seconds();
 }
 
 }  // namespace
@@ -24,15 +26,16 @@ TEST_CASE("the parts of a step add up to it, whatever is nested in what", "[tens
   const Queue<Space::host> queue{&clock};
   const Stopwatch watch;
   clock.begin(queue);
+  const Stopwatch inside;
   work();
   mark(Part::attention, Pass::forward, queue);
-  work();
+  double of_attention = work(), of_exchange = 0;
   {
     const PartScope scope(Part::exchange, queue);
-    work();
+    of_exchange = work();
   }
   CHECK(clock.phase() == Phase{Part::attention, Pass::forward});
-  work();
+  of_attention += work();
   mark(Part::norms, Pass::backward, queue);
   mark(Part::experts, queue);  // the pass stays
   work();
@@ -41,6 +44,7 @@ TEST_CASE("the parts of a step add up to it, whatever is nested in what", "[tens
     const PartScope scope(Part::exchange, queue);
     work();
   }
+  const double at_least = inside.seconds();
   clock.end(queue);
   const double whole = watch.seconds();
 
@@ -51,11 +55,12 @@ TEST_CASE("the parts of a step add up to it, whatever is nested in what", "[tens
        {"data", "attention_forward", "exchange_forward", "experts_backward", "exchange_update"})
     CHECK(named.count(name) == 1);
   CHECK(named.count("experts_forward") == 0);
-  CHECK(times.at(Part::attention, Pass::forward) > times.at(Part::exchange, Pass::forward));  // work twice
+  CHECK(times.at(Part::attention, Pass::forward) >= of_attention);
+  CHECK(times.at(Part::exchange, Pass::forward) >= of_exchange);
   CHECK(times.of(Part::exchange) ==
         times.at(Part::exchange, Pass::forward) + times.at(Part::exchange, Pass::update));
   CHECK(times.total() <= whole);
-  CHECK(times.total() > 0.9 * whole);
+  CHECK(times.total() >= at_least);
 }
 
 TEST_CASE("a clock that does not run, and a queue without one, take no marks", "[tensor][phases]") {
