@@ -313,7 +313,7 @@ Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
   const Place place = files.load(*state);
   Loop<P> loop(start, {*state, *objective, files}, cluster);
   Outcome outcome = Outcome::finished;
-  cluster.or_end_job([&] { outcome = loop.run(datasets, place, environment, log); });
+  running.cluster.or_end_job([&] { outcome = loop.run(datasets, place, running.environment, running.log); });
   cluster.together("write speed.txt", [&] { report_speed(running, loop, planned, hardware); });
   return outcome;
 }

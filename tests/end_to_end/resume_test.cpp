@@ -29,6 +29,8 @@ class Chain {
   explicit Chain(const test::TemporaryFolder& folder) : program_(folder), job_(folder) {
     job_.reshape({{"num_hidden_layers", 8}, {"mlp_only_layers", {1, 3, 5, 7}}});
     job_.settings["checkpoint"]["keep"] = "4";
+    // With the usual start two experts of a token are equal to the last bits in the eighth iteration.
+    job_.settings["job"]["seed"] = "9";
   }
   /// Trains to the end, from the checkpoint of `before` where the leg has one.
   std::vector<test::Json> run(const Leg& leg, const std::string& before) {
