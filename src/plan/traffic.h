@@ -41,18 +41,18 @@ using AxisBytes = std::array<std::int64_t, cluster::kAxisCount>;
 ///   expert          m (16 (d-1) + 4 top_k (2 leaving + arriving) + 2 w h (leaving + arriving)) a MoE layer
 ///   expert_tensor   m (16 (d-1) + (d-1) block (12 top_k + 4 w h)) a MoE layer
 ///                   + S(g owned elements of rows not split over it)
-///   context         m 2 t (kv heads here) head_dim ((d-1) w + (d-1) w + d 4) a layer     keys and values
-///   round
+///   context         m 2 t (kv heads here) head_dim ((d-1) w + (d-1) w + d 4) a layer     keys, values:
 ///                   the ring in forward and backward, their gradients in fp32; + 8 (d-1)
 ///   pipeline        m w h t / tensor for each stream sent on, and each gradient sent back
-///                   + 8 (d-1) (3 + MoE layers experts)                loss, aux losses, tokens of each
-///                   expert
+///                   + 8 (d-1) (3 + MoE layers experts)                loss, aux losses, counts
 ///   data            8 (d-1) (3 + 3 + MoE layers experts)              the same, and counts of tokens
 ///   ends            S(g owned elements of a tied embedding)
 ///   world           8 (d-1)                                           the gradient's norm
 ///
 /// What is made again is exchanged again: "selective" adds u a dense MLP and w h leaving a MoE layer; "full"
-/// adds a layer's forward. In two halves (moe.overlap) rows are those of both, and the 16 are 32.
+/// adds a layer's forward. In two halves (moe.overlap) rows are those of both, and the 16 are 32. Of pairs of
+/// answers it is the model's own passes: that of a reference in memory, and the second one through the head,
+/// come on top.
 [[nodiscard]] AxisBytes step_traffic(const TrafficQuestion& question);
 
 /// "data_context 123456, tensor 789": axes that carried anything, with exact bytes.
