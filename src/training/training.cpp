@@ -280,15 +280,8 @@ void report_speed(const Running& running, const Loop<P>& loop, const plan::Need&
 template <Platform P>
 Outcome train_on(const Running& running, Hardware<P::kSpace>& hardware) {
   const auto& [given, mesh, cluster, environment, log] = running;
-  job::Job job = given.job;  // its seed and its day may become those of the checkpoint
-  const Start start{.job = job,
-                    .config = given.config,
-                    .files = given.files,
-                    .text = given.text,
-                    .read_weights = given.read_weights,
-                    .read_adapter = given.read_adapter,
-                    .read_reference = given.read_reference,
-                    .reference_key = given.reference_key};
+  Start start = given;  // the job's seed and its day may become those of the checkpoint
+  job::Job& job = start.job;
   const std::filesystem::path output = job.general.output;
   const checkpoint::OutputLock lock(output, cluster, log);
   RunFiles<P> files(start, cluster, log);

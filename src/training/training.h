@@ -28,7 +28,7 @@ namespace moebius::training {
 
 /// What a training starts from.
 struct Start {
-  const job::Job& job;
+  job::Job job;
   const models::ModelConfig& config;
   const models::ModelFiles& files;  // travel into every checkpoint
   const TextTools& text;

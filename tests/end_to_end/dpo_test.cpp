@@ -1,5 +1,6 @@
 #include <filesystem>
 
+#include "tests/end_to_end/recorded.h"
 #include "tests/end_to_end/tiny_job.h"
 #include "tests/support/catch.h"
 #include "tests/support/shared.h"
@@ -37,19 +38,7 @@ class Fixture {
  public:
   Fixture(const test::TemporaryFolder& folder, const std::filesystem::path& model, const std::string& name)
       : folder_(folder), model_(model), run_(test::Json::parse(test::slurp(model / (name + ".json")))) {
-    std::string text = fmt::format(
-        "[model]\npath = \"{}\"\n[log]\ntensorboard = false\n[checkpoint]\ninterval = 10\n", model.string());
-    for (const auto& [section, settings] : run_["settings"].items()) {
-      text += fmt::format("[{}]\n", section);
-      if (section == "data")
-        text += fmt::format("train = [\"{}\"]\n", (model / run_["data"].get<std::string>()).string());
-      for (const auto& [key, value] : settings.items()) {
-        const bool is_path = key == "adapter";
-        text += key + " = " +
-                (is_path ? test::Json((model / value.get<std::string>()).string()) : value).dump() + "\n";
-      }
-    }
-    test::spill(file(), text);
+    test::spill(file(), test::text_of({model, run_, (folder / name).string()}));
   }
 
   void check(const Layout& layout) const {
@@ -76,15 +65,7 @@ class Fixture {
         test::Program(folder_).run(1, {"score", (folder_ / layout).string() + "/checkpoints/step_00000010.h5",
                                        "--input", model_ / "score.jsonl"});
     REQUIRE(outcome.exit_code == 0);
-    const auto ours = test::rows_of(outcome.out), theirs = test::rows_of(test::slurp(model_ / expected));
-    double worst = 0;
-    for (std::size_t row = 0; row < theirs.size(); ++row) {
-      const auto &a = ours[row]["logprobs"], &b = theirs[row]["logprobs"];
-      REQUIRE(a.size() == b.size());
-      for (std::size_t t = 1; t < b.size(); ++t)
-        worst = std::max(worst, std::abs(a[t].get<double>() - b[t].get<double>()));
-    }
-    return worst;
+    return test::worst_logprob(outcome.out, test::slurp(model_ / expected));
   }
 
  private:

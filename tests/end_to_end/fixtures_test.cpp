@@ -1,4 +1,4 @@
-#include "tests/end_to_end/json_rows.h"
+#include "tests/end_to_end/recorded.h"
 #include "tests/support/catch.h"
 #include "tests/support/shared.h"
 
@@ -17,34 +17,6 @@ std::optional<std::filesystem::path> tiny() {
   return *shared / "data/fixtures/tiny";
 }
 
-double worst_logprob(const std::string& scored, const std::string& expected) {
-  const auto ours = test::rows_of(scored), theirs = test::rows_of(expected);
-  REQUIRE(ours.size() == theirs.size());
-  double worst = 0;
-  for (std::size_t row = 0; row < ours.size(); ++row) {
-    const Json &a = ours[row]["logprobs"], &b = theirs[row]["logprobs"];
-    REQUIRE(a.size() == b.size());
-    CHECK(a[0].is_null());
-    for (std::size_t t = 1; t < a.size(); ++t) {
-      worst = std::max(worst, std::abs(a[t].get<double>() - b[t].get<double>()));
-    }
-  }
-  return worst;
-}
-
-/// A job file for one of the recorded training runs.
-std::string job_of(const std::filesystem::path& folder, const Json& run, const std::string& output) {
-  std::string text = "[job]\noutput = \"" + output + "\"\n[model]\npath = \"" + folder.string() + "\"\n";
-  text += "[log]\ntensorboard = false\n[checkpoint]\ninterval = 10\n";
-  for (const auto& [section, settings] : run["settings"].items()) {
-    text += "[" + section + "]\n";
-    if (section == "data")
-      text += "train = [\"" + (folder / run["data"].get<std::string>()).string() + "\"]\n";
-    for (const auto& [key, value] : settings.items()) text += key + " = " + value.dump() + "\n";
-  }
-  return text;
-}
-
 }  // namespace
 
 TEST_CASE("score agrees with transformers on 1, 2 and 4 ranks", "[slow][fixtures]") {
@@ -57,7 +29,7 @@ TEST_CASE("score agrees with transformers on 1, 2 and 4 ranks", "[slow][fixtures
   const auto outcome = program.run(ranks, {"score", *root / name, "--input", *root / name / "score.jsonl"});
   INFO(name << " on " << ranks << " ranks: " << outcome.err);
   REQUIRE(outcome.exit_code == 0);
-  const double worst = worst_logprob(outcome.out, test::slurp(*root / name / "score_expected.jsonl"));
+  const double worst = test::worst_logprob(outcome.out, test::slurp(*root / name / "score_expected.jsonl"));
   WARN(name << " on " << ranks << " ranks: largest difference of a log-probability " << worst);
   CHECK(worst < 1e-4);
 }
@@ -95,7 +67,7 @@ TEST_CASE("20 steps of AdamW give PyTorch's losses and gradient norms", "[slow][
       const Json run = Json::parse(test::slurp(entry.path()));
       for (const int ranks : {1, 2}) {
         const std::string output = (folder / (std::string(name) + file + std::to_string(ranks))).string();
-        test::spill(folder / "job.toml", job_of(*root / name, run, output));
+        test::spill(folder / "job.toml", test::text_of({*root / name, run, output}));
         const auto outcome = program.run(ranks, {"train", (folder / "job.toml").string()});
         INFO(name << " " << file << ": " << outcome.err);
         REQUIRE(outcome.exit_code == 0);
@@ -129,7 +101,7 @@ TEST_CASE("import and export give back the source's tensors bit for bit", "[slow
       REQUIRE(exported.exit_code == 0);
       CHECK(test::slurp(*root / name / "config.json") == test::slurp(stem + "/config.json"));
       const auto scored = program.run(1, {"score", stem, "--input", *root / name / "score.jsonl"});
-      CHECK(worst_logprob(scored.out, test::slurp(*root / name / "score_expected.jsonl")) < 1e-4);
+      CHECK(test::worst_logprob(scored.out, test::slurp(*root / name / "score_expected.jsonl")) < 1e-4);
     }
   }
 }

@@ -1,3 +1,4 @@
+#include "tests/end_to_end/recorded.h"
 #include "tests/end_to_end/tiny_job.h"
 #include "tests/support/catch.h"
 #include "tests/support/shared.h"
@@ -16,34 +17,6 @@ struct Recorded {
 const Recorded kRecorded[] = {
     {"qwen3_moe_a", "lora_attention"}, {"qwen3_moe_a", "lora_experts"}, {"qwen2_dense", "lora_linear"}};
 
-double worst_logprob(const std::string& scored, const std::string& expected) {
-  const auto ours = test::rows_of(scored), theirs = test::rows_of(expected);
-  REQUIRE(ours.size() == theirs.size());
-  double worst = 0;
-  for (std::size_t row = 0; row < ours.size(); ++row) {
-    const Json &a = ours[row]["logprobs"], &b = theirs[row]["logprobs"];
-    REQUIRE(a.size() == b.size());
-    for (std::size_t t = 1; t < a.size(); ++t)
-      worst = std::max(worst, std::abs(a[t].get<double>() - b[t].get<double>()));
-  }
-  return worst;
-}
-
-std::string job_of(const std::filesystem::path& folder, const Json& run, const std::string& output) {
-  std::string text = "[job]\noutput = \"" + output + "\"\n[model]\npath = \"" + folder.string() + "\"\n";
-  text += "[log]\ntensorboard = false\n[checkpoint]\ninterval = 20\n";
-  for (const auto& [section, settings] : run["settings"].items()) {
-    text += "[" + section + "]\n";
-    if (section == "data")
-      text += "train = [\"" + (folder / run["data"].get<std::string>()).string() + "\"]\n";
-    for (const auto& [key, value] : settings.items()) {
-      const Json word = key == "adapter" ? Json((folder / value.get<std::string>()).string()) : value;
-      text += key + " = " + word.dump() + "\n";
-    }
-  }
-  return text;
-}
-
 /// The recorded run of an adapter, and what the program makes of it.
 class Adapter {
  public:
@@ -60,12 +33,12 @@ class Adapter {
     const auto outcome = program_.run(ranks, arguments);
     INFO(name_ << state << ": " << outcome.err);
     REQUIRE(outcome.exit_code == 0);
-    CHECK(worst_logprob(outcome.out, test::slurp(model_ / (name_ + state + "_expected.jsonl"))) < 5e-5);
+    CHECK(test::worst_logprob(outcome.out, test::slurp(model_ / (name_ + state + "_expected.jsonl"))) < 5e-5);
   }
   /// Returns the last checkpoint.
   [[nodiscard]] std::string check_training(int ranks, const std::vector<std::string>& settings) const {
     const std::string output = (folder_ / (name_ + std::to_string(ranks))).string();
-    test::spill(folder_ / "job.toml", job_of(model_, run_, output));
+    test::spill(folder_ / "job.toml", test::text_of({model_, run_, output, 20}));
     std::vector<std::string> arguments{"train", (folder_ / "job.toml").string()};
     for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
     const auto outcome = program_.run(ranks, arguments);

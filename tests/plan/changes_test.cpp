@@ -28,6 +28,17 @@ struct Case {
   }
 };
 
+/// The small slice on 8 GPUs, micro batches of one pack.
+Case on_eight_gpus(std::int64_t global_batch_size, std::int64_t gib) {
+  Case slice;
+  slice.ranks = 8;
+  slice.job = test::small_slice_job();
+  slice.job.train.micro_batch_size = 1;
+  slice.job.train.global_batch_size = global_batch_size;
+  slice.machine = test::gpu(gib);
+  return slice;
+}
+
 Settings singles(const plan::Advice& advice) {
   Settings settings;
   for (const plan::Proposal& proposal : advice.single) {
@@ -90,12 +101,7 @@ TEST_CASE("where none is enough, the combination that costs least is", "[plan]")
 }
 
 TEST_CASE("degrees of the mesh are proposed where model, ranks and batch allow them", "[plan]") {
-  Case slice;
-  slice.ranks = 8;
-  slice.job = test::small_slice_job();
-  slice.job.train.micro_batch_size = 1;
-  slice.job.train.global_batch_size = 8;
-  slice.machine = test::gpu(16);
+  Case slice = on_eight_gpus(8, 16);
   CHECK(slice.recommended() == Settings{"parallel.expert = 8"});
   slice.ranks = 6;  // 8 packs do not divide by 6 data ranks, nor by 3
   slice.job.train.global_batch_size = 6;
@@ -106,24 +112,14 @@ TEST_CASE("degrees of the mesh are proposed where model, ranks and batch allow t
 }
 
 TEST_CASE("stages are proposed, cheap where many micro batches go through them", "[plan]") {
-  Case slice;
-  slice.ranks = 8;
-  slice.job = test::small_slice_job();
-  slice.job.train.micro_batch_size = 1;
-  slice.job.train.global_batch_size = 256;
-  slice.machine = test::gpu(16);
+  const Case slice = on_eight_gpus(256, 16);
   CHECK(slice.recommended() == Settings{"parallel.pipeline = 8"});
   CHECK(slice.advice().cheapest->price == "time that stages wait for each other");
 }
 
 TEST_CASE("chunks of a stage are proposed where they spread the layers better", "[plan]") {
-  Case slice;
-  slice.ranks = 8;
-  slice.job = test::small_slice_job();
-  slice.job.train.micro_batch_size = 1;
-  slice.job.train.global_batch_size = 256;
+  Case slice = on_eight_gpus(256, 24);
   slice.job.parallel.pipeline = slice.job.parallel.virtual_pipeline = 2;
-  slice.machine = test::gpu(24);
   CHECK(slice.recommended() == Settings{"parallel.virtual_pipeline = 3"});
   slice.job.train.global_batch_size = 4;  // a micro batch a data rank, of which no group of two can be made
   slice.job.parallel.virtual_pipeline = 1;
